@@ -1,0 +1,25 @@
+"""The `model` section of a configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Unit = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class ModelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which network runs, on what, and what it may report.
+
+    `score` and `nms_iou` default to the model's own; `classes` (names of the model's) to all of them.
+    """
+
+    path: str
+    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None
+    score: Unit | None = None
+    nms_iou: Unit | None = None
+    max_objects: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 300
+    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None

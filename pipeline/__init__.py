@@ -1,0 +1,1 @@
+"""The running machine: configuration, assembly, supervisor, batcher, ledger, clock, spool, status, benchmark."""

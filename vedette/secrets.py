@@ -1,0 +1,103 @@
+"""Passwords stay inside: the URL type that shows itself masked, and the scrubber for texts of other libraries.
+
+`str()`, `repr()` and formatting of a `SecretUrl` never show the password; only `reveal()` does, and it is called
+where a connection is opened and nowhere else. Imports nothing of ours; every room may import it.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+MASK = "***"
+
+# user:password@ in anything that looks like a URL. The password may hold '@' and ':' (people forget to quote it),
+# so the match is greedy up to the last '@' before a space, quote or end of the authority.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<userinfo>[^\s'\"<>/]*)@")
+# The same with a '/' inside an unquoted password: user:pass/word@host
+_USERINFO_SLASH = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<userinfo>[^\s'\"<>/@:]*:[^\s'\"<>@]*)@")
+# Parameters that carry credentials in HTTP camera URLs: ?user=a&password=b, &token=...
+_QUERY = re.compile(r"(?i)(?P<key>[?&;](?:password|passwd|pass|pwd|token|auth|key|secret|api_?key)=)[^&\s'\"#;]+")
+
+
+def scrub(text: str, *urls: SecretUrl) -> str:
+    """Return `text` with the credentials of any URL in it masked, and every secret part of `urls` too."""
+    for url in urls:
+        for secret in url.secrets():
+            text = text.replace(secret, MASK)
+    text = _USERINFO_SLASH.sub(rf"\g<scheme>{MASK}@", text)
+    text = _USERINFO.sub(rf"\g<scheme>{MASK}@", text)
+    return _QUERY.sub(rf"\g<key>{MASK}", text)
+
+
+class SecretUrl:
+    """A URL whose password no `str`, `repr`, log line or error text shows."""
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def reveal(self) -> str:
+        """The URL as it was given, password included: for opening a connection, never for showing."""
+        return self._url
+
+    def secrets(self) -> tuple[str, ...]:
+        """The password in the forms in which another library may print it, longest first."""
+        try:
+            password = urlsplit(self._url).password
+        except ValueError:
+            password = None
+        if not password:
+            return ()
+        return tuple(sorted({password, unquote(password)}, key=len, reverse=True))
+
+    @property
+    def scheme(self) -> str:
+        """The scheme in lower case, or '' for a plain path."""
+        head, separator, _ = self._url.partition("://")
+        if separator:
+            return head.lower()
+        head, separator, _ = self._url.partition(":")
+        return "file" if separator and head.lower() == "file" else ""
+
+    @property
+    def has_password(self) -> bool:
+        return bool(self.secrets()) or scrub(self._url) != self._url
+
+    def __str__(self) -> str:
+        return scrub(self._url)
+
+    def __repr__(self) -> str:
+        return f"SecretUrl({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretUrl) and self._url == other._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+
+class Secret:
+    """A word that no `str`, `repr` or log line shows, such as a token."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The word itself, for comparing and sending."""
+        return self._text
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
