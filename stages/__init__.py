@@ -1,1 +1,1 @@
-"""What happens to a frame, in the order in which it happens: source, slot, preprocess, detect, suppress, track, sink."""
+"""What happens to a frame, in order: source, slot, preprocess, detect, suppress, track, sink."""

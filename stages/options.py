@@ -73,7 +73,7 @@ class SpoolOptions(_Section, frozen=True, kw_only=True):
 
 
 class RedisSinkOptions(_Section, frozen=True, kw_only=True, tag_field="kind", tag="redis"):
-    """`url` redis://, rediss:// or unix://; `maxlen` caps each stream; `empty: false` leaves out frames without objects."""
+    """`url` redis://, rediss:// or unix://; `maxlen` caps each stream; `empty: false` leaves out empty frames."""
 
     url: SecretUrl
     prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")] = "vedette"

@@ -1,0 +1,3 @@
+"""Fixtures for all tests; the larger ones live in tests/support and are registered here."""
+
+pytest_plugins: list[str] = []
