@@ -1,0 +1,93 @@
+"""A stream's way in, as the machine builds it: ledger, credits, lane and dispatcher behind one door.
+
+Implements `pipeline.intake.Intake` for the stream's thread; closed by `pipeline/assembly.py` when the drain is over.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from pipeline.credits import Credits
+from pipeline.dispatch import Dispatcher
+from pipeline.lane import Job, Lane
+from pipeline.latency import Stamps
+from pipeline.ledger import FailedReason, Ledger
+from stages.types import Frame, Reason, StateChange, StreamId
+
+
+class Entrance:
+    """The `Intake` of one stream: ledger, credits, lane and dispatcher behind one door that can be shut.
+
+    After `close` nothing is accepted or counted any more: a source left behind in the network may still call.
+    """
+
+    def __init__(
+        self, stream: StreamId, *, lane: Lane, dispatcher: Dispatcher, ledger: Ledger, credits: Credits | None
+    ) -> None:
+        self._stream = stream
+        self._lane = lane
+        self._dispatcher = dispatcher
+        self._ledger = ledger
+        self._credits = credits
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def decoded(self, seq: int) -> None:
+        with self._lock:
+            if not self._closed:
+                self._ledger.decoded(self._stream, seq)
+
+    def rate_limited(self, seq: int) -> None:
+        with self._lock:
+            if not self._closed:
+                self._ledger.rate_limited(self._stream, seq)
+
+    def failed(self, seq: int, reason: FailedReason) -> None:
+        with self._lock:
+            if not self._closed:
+                self._ledger.failed(self._stream, seq, reason)
+
+    def abandoned(self, seq: int) -> None:
+        with self._lock:
+            if not self._closed:
+                self._ledger.abandoned(self._stream, seq)
+
+    def wait_credit(self) -> bool:
+        return True if self._credits is None else self._credits.take()
+
+    def offer(self, frame: Frame) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            job = Job(
+                frame=frame, lane=self._lane, stamps=Stamps(arrived_ns=frame.mono_ns, decoded_ns=frame.decoded_ns)
+            )
+            self._lane.enter(job)
+            self._dispatcher.offer(job)
+
+    def state(self, change: StateChange) -> None:
+        with self._lock:
+            if not self._closed:
+                self._lane.state(change)
+
+    def packets_damaged(self, count: int) -> None:
+        self._ledger.packets_damaged(self._stream, count)
+
+    def packets_lost(self, count: int) -> None:
+        self._ledger.packets_lost(self._stream, count)
+
+    def reconnected(self, reason: Reason) -> None:
+        self._ledger.reconnected(self._stream, reason.value)
+
+    def stop_waiting(self) -> None:
+        """Wake the source if it waits for a credit: the run is ending."""
+        if self._credits is not None:
+            self._credits.close()
+
+    def close(self) -> None:
+        """Shut the door and abandon what the source had in its hands (decoded, but not yet offered)."""
+        with self._lock:
+            self._closed = True
+        self._lane.close()
+        for seq in self._ledger.in_flight(self._stream):
+            self._ledger.abandoned(self._stream, seq)
