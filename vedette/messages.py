@@ -1,4 +1,6 @@
-"""The messages that Vedette publishes: types, and nothing else that is needed to read them.
+"""The messages that Vedette publishes: their types, and how they become JSON and come back.
+
+    encode_message(message) -> bytes      decode_message(bytes) -> FrameMessage | an event | UnknownEvent
 
 A frame message goes to `{prefix}:frames:{stream}`, an event to `{prefix}:events`, each as JSON in the field `m` of an
 entry whose field `v` is SCHEMA_VERSION. Boxes are xyxy in source pixels, clipped, two decimals; scores four decimals.
@@ -7,9 +9,11 @@ Readers ignore fields and event kinds that they do not know, so that a later ver
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
+
+from vedette.errors import MessageError
 
 SCHEMA_VERSION = 1
 
@@ -132,3 +136,104 @@ class GapEvent(Event, frozen=True, kw_only=True, tag_field="kind", tag="gap"):
 
 EventMessage = RunStarted | StreamState | TrackStarted | TrackEnded | GapEvent
 Message = FrameMessage | EventMessage
+
+
+class UnknownEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of a kind that this version does not know; `raw` is its JSON, to be ignored or read by hand.
+
+    What every event must have is here, so that gaps in `n` are seen whatever the kind. Not part of `Message`: it is
+    read and never written.
+    """
+
+    kind: str
+    producer: str
+    n: int
+    stream: str = ""
+    run: str = ""
+    wall_ns: int = 0
+    raw: bytes = b""
+
+
+class _Head(msgspec.Struct):
+    """What decides how the rest is read."""
+
+    type: str
+    kind: str | None = None
+    producer: str | msgspec.UnsetType = msgspec.UNSET
+    n: int | msgspec.UnsetType = msgspec.UNSET
+
+
+EVENT_TYPES: tuple[type[Event], ...] = (RunStarted, StreamState, TrackStarted, TrackEnded, GapEvent)
+
+_Decoded = TypeVar("_Decoded")
+
+_encoder = msgspec.json.Encoder()
+_head_decoder = msgspec.json.Decoder(_Head)
+_frame_decoder = msgspec.json.Decoder(FrameMessage)
+_event_decoder: msgspec.json.Decoder[EventMessage] = msgspec.json.Decoder(EventMessage)
+_unknown_decoder = msgspec.json.Decoder(UnknownEvent)
+_known_kinds = frozenset(str(kind.__struct_config__.tag) for kind in EVENT_TYPES)
+
+
+def encode_message(message: Message) -> bytes:
+    """Return `message` as the JSON that goes into the field `m`, UTF-8, fields in their order of declaration.
+
+    Equal messages give equal bytes. Raises MessageError for what JSON cannot hold: a number that is not finite, text
+    that is not Unicode.
+    """
+    name = type(message).__name__
+    try:
+        encoded = _encoder.encode(message)
+    except ValueError as error:
+        raise MessageError(_one_line(f"a message of type {name} cannot be encoded: {error}")) from error
+    if b"null" in encoded:
+        # msgspec writes NaN and infinity as null. Only then, or where the text says «null», is a second look needed.
+        try:
+            decode_message(encoded)
+        except MessageError as error:
+            text = f"a message of type {name} holds a number that is not finite: {error.message}"
+            raise MessageError(text) from error
+    return encoded
+
+
+def decode_message(encoded: bytes | bytearray | memoryview | str) -> Message | UnknownEvent:
+    """Read one message; fields that this version does not know are ignored, kinds of event give an UnknownEvent.
+
+    Raises MessageError, one line, with what is wrong and where in the message (``- at `$.objects[0].box` ``).
+    """
+    head = _decode(_head_decoder, encoded)
+    if head.type == "frame":
+        return _decode(_frame_decoder, encoded)
+    if head.type != "event":
+        text = f"Expected type `frame` or `event`, got {head.type!r} - at `$.type`"
+        raise MessageError(_one_line(text))
+    if head.kind is None:
+        text = "Object missing required field `kind`"
+        raise MessageError(text)
+    for name, value in (("producer", head.producer), ("n", head.n)):
+        # The types give defaults to these two, because sinks fill them in; what was published has them.
+        if value is msgspec.UNSET:
+            text = f"Object missing required field `{name}`"
+            raise MessageError(text)
+    if head.kind in _known_kinds:
+        return _decode(_event_decoder, encoded)
+    unknown = _decode(_unknown_decoder, encoded)
+    raw = encoded.encode() if isinstance(encoded, str) else bytes(encoded)
+    return msgspec.structs.replace(unknown, raw=raw)
+
+
+def _decode(decoder: msgspec.json.Decoder[_Decoded], encoded: bytes | bytearray | memoryview | str) -> _Decoded:
+    try:
+        return decoder.decode(encoded)
+    except msgspec.MsgspecError as error:
+        raise MessageError(_one_line(str(error))) from error
+    except UnicodeError as error:
+        raise MessageError(_one_line(f"JSON is malformed: not UTF-8 ({error})")) from error
+    except (ValueError, RecursionError) as error:
+        raise MessageError(_one_line(f"JSON is malformed: {error}")) from error
+
+
+def _one_line(text: str) -> str:
+    """The text without line breaks and control characters, however hostile the values in it, at most 300 long."""
+    safe = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return safe if len(safe) <= 300 else safe[:297] + "..."
