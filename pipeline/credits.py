@@ -7,15 +7,17 @@ it is, gives it back. So no later stage ever blocks on a file, and no queue can 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 FILE_CREDITS = 8
 """Frames of one file on their way at once (DESIGN: the life of a frame, 2)."""
 
 
 class Credits:
-    """A counting semaphore that wakes its waiter on close."""
+    """A counting semaphore that wakes its waiter on close and says when nothing is on its way."""
 
-    def __init__(self, count: int = FILE_CREDITS) -> None:
+    def __init__(self, count: int = FILE_CREDITS, *, on_all_back: Callable[[], None] | None = None) -> None:
+        self._on_all_back = on_all_back
         self._count = count
         self._free = count
         self._closed = False
@@ -36,7 +38,15 @@ class Credits:
                 msg = f"a credit was given back twice: {self._free} of {self._count} are free"
                 raise RuntimeError(msg)
             self._free += 1
+            all_back = self._free == self._count
             self._condition.notify()
+        if all_back and self._on_all_back is not None:
+            self._on_all_back()
+
+    def all_back(self) -> bool:
+        """Whether nothing is on its way."""
+        with self._condition:
+            return self._free == self._count
 
     def close(self) -> None:
         """Wake the waiter; `take` says False from now on, credits still come back."""

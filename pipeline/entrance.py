@@ -84,6 +84,10 @@ class Entrance:
         if self._credits is not None:
             self._credits.close()
 
+    def is_settled(self) -> bool:
+        """Whether every frame of a file is with its slowest sink; a live stream has nothing that the run waits for."""
+        return self._credits is None or self._credits.all_back()
+
     def close(self) -> None:
         """Shut the door and abandon what the source had in its hands (decoded, but not yet offered)."""
         with self._lock:

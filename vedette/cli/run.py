@@ -1,0 +1,135 @@
+"""`vedette run CONFIG`: runs what a configuration describes until its files are over or it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.assembly import Machine, Outcome
+
+EXIT_STREAM_FAILED = 3
+EXIT_LEDGER = 71
+
+_EPILOG = """\
+SIGTERM or Ctrl-C drains within shutdown_s and prints the ledger; a second one ends at once.
+Exit status: 0 all is well; 2 configuration; 3 a stream failed for ever; 70 our own fault; 71 the ledger is off.
+
+example:  GATE_PASSWORD=… vedette run cameras.yaml
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "run",
+        help="run a configuration: cameras and files in, tracked detections out",
+        description="Run what CONFIG describes until its files are over or it is told to stop.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file (see configs/)")
+    parser.add_argument("--json", action="store_true", help="print the summary at the end as JSON on standard output")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument("--log-format", default="auto", choices=["auto", "human", "json"])
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from pipeline.assembly import Machine
+    from pipeline.clock import SystemClock
+    from pipeline.config_file import load_config, resolved
+    from pipeline.logs import configure_logging
+
+    clock = SystemClock()
+    configure_logging(level=arguments.log_level, format=arguments.log_format, clock=clock)
+    config = load_config(arguments.config, os.environ)
+    log_resolved(resolved(config))
+    machine = Machine(config, clock=clock)
+    stop_on_signals(machine)
+    outcome = machine.run()
+    print_summary(outcome, as_json=arguments.json)
+    return exit_status(outcome)
+
+
+def log_resolved(text: str) -> None:
+    """Log the configuration as it was understood, secrets masked."""
+    import logging
+
+    logging.getLogger("vedette").info("configuration:\n%s", text)
+
+
+def stop_on_signals(machine: Machine) -> None:
+    """The first SIGTERM or SIGINT asks the machine to drain; the second ends the process at once."""
+    asked = False
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        machine.request_stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+
+
+def exit_status(outcome: Outcome) -> int:
+    """What the run's end means to whoever started it."""
+    if outcome.ledger_problems:
+        return EXIT_LEDGER
+    return EXIT_STREAM_FAILED if outcome.failed else 0
+
+
+def print_summary(outcome: Outcome, *, as_json: bool) -> None:
+    """Print what became of every frame: JSON on standard output, or a table on standard error."""
+    if as_json:
+        import msgspec
+
+        summary = {
+            "ledger": outcome.ledger,
+            "failed": outcome.failed,
+            "ledger_problems": outcome.ledger_problems,
+            "left_behind": outcome.left_behind,
+        }
+        print(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
+        return
+    for line in summary_lines(outcome):
+        print(line, file=sys.stderr)
+
+
+def summary_lines(outcome: Outcome) -> list[str]:
+    """The ledger for people, a line a stream and a line a sink."""
+    lines = ["", "What became of every frame:"]
+    for name, stream in outcome.ledger.streams.items():
+        parts = [
+            f"{stream.decoded} decoded = {stream.published} published",
+            f"{stream.rate_limited} rate-limited",
+            f"{stream.superseded} superseded",
+            f"{sum(stream.failed.values())} failed{_reasons(stream.failed)}",
+            f"{stream.abandoned} abandoned",
+            f"{stream.in_flight} in flight",
+        ]
+        failed = f"   FAILED: {outcome.failed[name]}" if name in outcome.failed else ""
+        lines.append(f"  {name:<16} " + " + ".join(parts) + failed)
+    lines.append("What became of every message:")
+    for name, sink in outcome.ledger.sinks.items():
+        accepted = f"{sink.accepted_frames} frames + {sink.accepted_events} events"
+        parts = [
+            f"{accepted} + {sink.recovered} recovered = {sink.delivered} delivered",
+            f"{sum(sink.dropped.values())} dropped{_reasons(sink.dropped)}",
+            f"{sink.spooled} spooled",
+            f"{sink.waiting} waiting",
+        ]
+        lines.append(f"  {name:<16} " + " + ".join(parts))
+    lines.append("The ledger balances." if not outcome.ledger_problems else "THE LEDGER DOES NOT BALANCE:")
+    lines.extend(f"  {problem}" for problem in outcome.ledger_problems)
+    return lines
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(counts.items()))})" if counts else ""
