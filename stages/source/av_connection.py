@@ -1,0 +1,147 @@
+"""Reads and decodes an open FFmpeg source: cameras, HTTP streams and files.
+
+Out: `Decoded` pictures and `Trouble`s, as `stages.source.connection` promises. A file played live is paced here, by its
+own time stamps, before its packets reach the decoder, so that their arrival times are those of a camera.
+Runs in the stream's own thread; blocks in the network at most `read_timeout_s`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+
+from stages.options import StreamOptions
+from stages.source import av_compat
+from stages.source.av_errors import reading_failed, source_error
+from stages.source.av_open import Opened, is_local, open_input
+from stages.source.connection import ConnectionInfo, Decoded, Trouble
+from stages.source.gaps import PacketGaps
+from stages.source.pacing import Pacer
+from stages.source.picture import AvPicture
+from stages.types import Clock, Reason
+
+# A demuxer that gives pictures one by one without any time of theirs: arrival is their media time.
+_UNTIMED = frozenset({"mpjpeg", "mjpeg"})
+_ARRIVAL_TIME_BASE = Fraction(1, 1_000_000)
+# Pictures that a decoder may hold back (16 is H.264's and H.265's limit), and as many again for threads and damage.
+_REMEMBERED_PACKETS = 64
+# So many packets in a row that give no picture, for `read_timeout_s`: the stream is not what it was when opened.
+_USELESS_PACKETS = 25
+
+
+def open_av(options: StreamOptions, clock: Clock, stop: threading.Event) -> AvConnection:
+    """Open a camera, an HTTP stream or a file. Raises SourceError."""
+    return AvConnection(open_input(options, clock), options, clock, stop)
+
+
+class AvConnection:
+    """One open container, its video decoder, and when its packets arrived."""
+
+    def __init__(self, opened: Opened, options: StreamOptions, clock: Clock, stop: threading.Event) -> None:
+        self.info: ConnectionInfo = opened.info
+        self._container = opened.container
+        self._video = opened.video
+        self._options = options
+        self._clock = clock
+        self._stop = stop
+        self._local = is_local(options.url)
+        self._untimed = not self._local and opened.container.format.name in _UNTIMED
+        self._time_base = av_compat.fraction(opened.video.time_base) or Fraction(1, 90_000)
+        self._pacer = Pacer(clock, stop) if self._local and not options.is_file else None
+        self._gaps = PacketGaps() if not self._local and not self._untimed else None
+        self._arrivals: dict[int, tuple[int, int | None]] = {}
+        self._opened_ns = clock.mono_ns()
+        self._last_picture_ns = self._opened_ns
+        self._useless = 0
+
+    def pictures(self) -> Iterator[Decoded | Trouble]:
+        try:
+            for packet in self._container.demux():
+                arrived_ns = self._clock.mono_ns()
+                if self._stop.is_set():
+                    return
+                if packet.stream.index != self._video.index:
+                    self._check_silence(arrived_ns)
+                    continue
+                yield from self._packet(packet, arrived_ns)
+        except av.error.FFmpegError as error:
+            raise reading_failed(
+                error, self._options.url, is_local=self._local, limit_s=self._options.read_timeout_s
+            ) from None
+
+    def close(self) -> None:
+        self._arrivals.clear()
+        self._container.close()
+
+    def _packet(self, packet: Any, arrived_ns: int) -> Iterator[Decoded | Trouble]:
+        when = packet.dts if packet.dts is not None else packet.pts
+        if self._pacer is not None and when is not None:
+            if not self._pacer.wait_until(int(when * self._time_base * 1_000_000_000)):
+                return
+            arrived_ns = self._clock.mono_ns()
+        if packet.pts is not None:
+            if len(self._arrivals) >= _REMEMBERED_PACKETS:
+                del self._arrivals[next(iter(self._arrivals))]
+            self._arrivals[packet.pts] = (arrived_ns, av_compat.sender_wall_ns(packet))
+        if self._gaps is not None and packet.pts is not None:
+            lost = self._gaps.see(packet.pts)
+            if lost:
+                yield Trouble(kind="lost", count=lost, detail="gap in the time stamps")
+        if packet.is_corrupt:
+            yield Trouble(kind="damaged", detail="marked as corrupt")
+        yield from self._decode(packet, arrived_ns)
+
+    def _decode(self, packet: Any, arrived_ns: int) -> Iterator[Decoded | Trouble]:
+        try:
+            frames = packet.decode()
+        except av.error.MemoryError:
+            raise
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            self._useless += 1
+            yield Trouble(kind="damaged", detail=str(error.strerror))
+            self._check_useless(arrived_ns)
+            return
+        for frame in frames:
+            self._useless = 0
+            self._last_picture_ns = arrived_ns
+            yield self._decoded(frame, arrived_ns)
+
+    def _decoded(self, frame: av.VideoFrame, arrived_ns: int) -> Decoded:
+        pts, time_base = frame.pts, av_compat.fraction(frame.time_base) or self._time_base
+        mono_ns, rtcp_wall_ns = arrived_ns, None
+        if pts is not None:
+            mono_ns, rtcp_wall_ns = self._arrivals.pop(pts, (arrived_ns, None))
+        elif self._local:  # AVI and the like know decoding times only
+            pts = frame.dts
+        if self._untimed:
+            pts, time_base = (mono_ns - self._opened_ns) // 1000, _ARRIVAL_TIME_BASE
+        return Decoded(
+            pts=pts,
+            time_base=time_base,
+            mono_ns=mono_ns,
+            decoded_ns=self._clock.mono_ns(),
+            picture=AvPicture(frame),
+            rtcp_wall_ns=rtcp_wall_ns,
+            corrupt=bool(frame.is_corrupt),
+        )
+
+    def _check_silence(self, now_ns: int) -> None:
+        """Sound alone is no life sign: without video for `read_timeout_s` the stream stalls."""
+        limit_s = self._options.read_timeout_s
+        if not self._local and (now_ns - self._last_picture_ns) / 1e9 > limit_s and not self._useless:
+            raise source_error(Reason.STALL, f"no video for {limit_s:g} s (limit {limit_s:g} s)")
+
+    def _check_useless(self, now_ns: int) -> None:
+        if self._local or self._useless < _USELESS_PACKETS:
+            return
+        silent_s = (now_ns - self._last_picture_ns) / 1e9
+        if silent_s > self._options.read_timeout_s:
+            detail = f"no packet could be decoded for {silent_s:.1f} s; has its codec changed?"
+            raise source_error(Reason.CORRUPT, detail)

@@ -1,0 +1,55 @@
+"""Notices a picture that does not change while time stamps advance: a camera whose encoder hangs, or a still night.
+
+A coarse grid of the luma plane is compared for every frame, which a real sensor's noise changes each time; only while
+that stays the same is the whole plane hashed, once a second of media time, so that a small movement is not missed.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from engines.types import Picture, RgbPicture
+from vedette.errors import PictureError
+
+_GRID = 8
+_WHOLE_EVERY_NS = 1_000_000_000
+
+
+class FrozenPicture:
+    """Sees the frames of one connection; `frozen` is the flag."""
+
+    def __init__(self, frozen_s: float) -> None:
+        self._limit_ns = int(frozen_s * 1e9)
+        self._every_ns = min(_WHOLE_EVERY_NS, self._limit_ns // 4)
+        self._grid: int | None = None
+        self._whole: int | None = None
+        self._whole_ns = 0
+        self._since_ns = 0
+        self.frozen = False
+
+    def see(self, picture: Picture, media_ns: int) -> bool:
+        """Take the next frame; True if the flag changed with it. Media times rise."""
+        try:
+            planes = picture.planes()
+        except PictureError:
+            return False
+        luma = planes.rgb[..., 1] if isinstance(planes, RgbPicture) else planes.y
+        grid = zlib.crc32(np.ascontiguousarray(luma[::_GRID, ::_GRID]).tobytes())
+        if grid != self._grid:
+            self._grid, self._whole, self._since_ns = grid, None, media_ns
+            return self._set(False)
+        if self._whole is None or media_ns - self._whole_ns >= self._every_ns:
+            whole = zlib.crc32(np.ascontiguousarray(luma).tobytes())
+            if whole != self._whole:
+                self._since_ns = media_ns if self._whole is not None else self._since_ns
+                self._whole = whole
+                self._whole_ns = media_ns
+                return self._set(False)
+            self._whole_ns = media_ns
+        return self._set(media_ns - self._since_ns >= self._limit_ns)
+
+    def _set(self, frozen: bool) -> bool:
+        changed, self.frozen = frozen != self.frozen, frozen
+        return changed
