@@ -22,14 +22,14 @@ F64 = npt.NDArray[np.float64]
 
 NO_MATCH = 2.0
 
-# What an association may be, in standard deviations of the predicted place (3.5: one true detection in 2000 is beyond).
-_GATE_SD = 3.5
+# What an association may be, in standard deviations of the predicted place.
+_GATE_SD = 3.0
 # Boxes that overlap this much may belong together wherever the centre was expected: a person cut by the picture's edge
 # grows by more than the motion model thinks possible.
 _SURE_IOU = 0.3
 # Without overlap, sizes (square root of the area) that differ by more than this factor are two different things.
 _SIZE_FACTOR = 1.8
-_IOU_WEIGHT, _CENTRE_WEIGHT, _SIZE_WEIGHT = 0.45, 0.35, 0.2
+_IOU_WEIGHT, _CENTRE_WEIGHT, _SIZE_WEIGHT = 0.3, 0.5, 0.2
 
 # Names that detectors mix up from frame to frame for one and the same object; any other class stands alone.
 _MIXED_UP = (

@@ -36,9 +36,10 @@ _SAME_PLACE_IOU = 0.75
 class NorfairTracker:
     """Follows the objects of one stream (`stages.types.Tracker`).
 
-    `TrackUpdate.tracks` are in the order of their ids: the tracks seen in this frame, tentative or confirmed, and the
-    confirmed ones that were not (`coasted`, where the motion filter expects them, while that is in the picture).
-    Tentative tracks that were not seen are not shown, and come back under the same id if they are seen again in time.
+    `TrackUpdate.tracks` are in the order of their ids: the tracks seen in this frame, tentative or confirmed, with the
+    box that was seen (the motion filter's lags by several percent when somebody starts or stops), and the confirmed
+    ones that were not (`coasted`), where the motion filter expects them while that is in the picture. Tentative tracks
+    that were not seen are not shown, and come back under the same id if they are seen again in time.
     """
 
     def __init__(self, options: TrackOptions, classes: Sequence[str]) -> None:
@@ -106,7 +107,7 @@ class NorfairTracker:
         seen = followed.last_frame == self._time.frame
         if not seen and followed.is_initializing:
             return None
-        box = _clipped(followed.filter.box, self._size_wh)
+        box = _clipped(followed.last_box if seen else followed.filter.box, self._size_wh)
         if not seen and (box[0] >= box[2] or box[1] >= box[3]):
             return None
         state: Literal["tentative", "confirmed", "coasted"]

@@ -13,14 +13,18 @@ two of 0.1 s, so the result does not depend on how many frames were dropped in b
 
 from __future__ import annotations
 
+import math
+
 Corners = tuple[float, float, float, float]
 
-# All in units of the box's size, the mean of its width and height. Guesses, checked on real clips: a detector's
-# edges jitter by some percent; people walk 1.2 and run 4 sizes a second, cars pass at 3; all of them stop and turn
-# within a second.
-_SEEN_SD = 0.05
-_SPEED_SD = 1.5
-_ACCELERATION_SD = 1.2
+# All in units of the box's size, the mean of its width and height. Fitted to synthetic walkers at 2 to 25 frames a
+# second and checked on real clips: smooth motion keeps crossing walkers apart better than motion that follows jitter.
+# People walk 1.2 and run 4 sizes a second, cars pass at 3.
+_SEEN_SD = 0.08
+_SPEED_SD = 1.3
+_ACCELERATION_SD = 0.4
+# How long a box goes on growing or shrinking unseen: a stride's width must not shrink it to nothing in a second.
+_GROWTH_S = 0.3
 _SMALLEST_SIZE_PX = 4.0
 
 
@@ -46,7 +50,18 @@ class BoxFilter:
         """Move on by `step_s` seconds of media time, 0 or more."""
         dt = step_s
         x, v = self._position, self._speed
-        self._position = (x[0] + dt * v[0], x[1] + dt * v[1], x[2] + dt * v[2], x[3] + dt * v[3])
+        kept = math.exp(-dt / _GROWTH_S)
+        across, down = dt * (v[0] + v[2]) / 2.0, dt * (v[1] + v[3]) / 2.0
+        wider, taller = (v[2] - v[0]) / 2.0, (v[3] - v[1]) / 2.0
+        growth_s = _GROWTH_S * (1.0 - kept)
+        self._position = (
+            x[0] + across - growth_s * wider,
+            x[1] + down - growth_s * taller,
+            x[2] + across + growth_s * wider,
+            x[3] + down + growth_s * taller,
+        )
+        lost_wider, lost_taller = (1.0 - kept) * wider, (1.0 - kept) * taller
+        self._speed = (v[0] + lost_wider, v[1] + lost_taller, v[2] - lost_wider, v[3] - lost_taller)
         noise = (_ACCELERATION_SD * box_size_px(self.box)) ** 2
         self._position_var += dt * (2.0 * self._cross_var + dt * self._speed_var) + noise * dt**3 / 3.0
         self._cross_var += dt * self._speed_var + noise * dt**2 / 2.0
