@@ -15,7 +15,7 @@ import functools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +37,12 @@ from pipeline.outlet import build_outlets
 from pipeline.reporting import Reporter
 from pipeline.run_id import file_run, process_run
 from pipeline.status import Readiness, Status
-from pipeline.stream import StreamRunner
+from pipeline.stream import OpenSource, StreamRunner
 from pipeline.supervisor import Supervisor
 from stages.detect import Detect
 from stages.options import StreamOptions
 from stages.preprocess import Preprocess
+from stages.source import open_connection
 from stages.suppress import Suppress
 from stages.track import build_tracker
 from stages.types import Clock, State, StreamId
@@ -95,12 +96,14 @@ class Machine:
         *,
         clock: Clock | None = None,
         on_stamps: Callable[[StreamId, Stamps], None] | None = None,
+        open_source: OpenSource = open_connection,
     ) -> None:
         """Open sinks, port and engine, in the order in which their errors are cheapest. Nothing runs yet.
 
         Raises ConfigError, ModelError, SpoolError, MissingExtraError.
         """
         self._config = config
+        self._open_source = open_source
         self._clock = clock or SystemClock()
         self.ledger = Ledger()
         # A SimpleQueue, since a signal handler may put into it at any moment; an Event's lock is not re-entrant.
@@ -164,7 +167,7 @@ class Machine:
             model=self.engine.spec.name,
             version=__version__,
             class_names=self.engine.spec.classes,
-            tracker=build_tracker(self._config.track),
+            tracker=build_tracker(self._config.track, self.engine.spec.classes),
             memory_s=self._config.track.memory_s,
             credits=credits,
             outlets=self._outlets,
@@ -173,15 +176,20 @@ class Machine:
             on_stamps=on_stamps,
         )
         entrance = Entrance(stream, lane=lane, dispatcher=self._dispatcher, ledger=self.ledger, credits=credits)
-        runner = StreamRunner(options, run, entrance, self._clock, self._sources_stop)
+        runner = StreamRunner(options, run, entrance, self._clock, self._sources_stop, open_source=self._open_source)
         return Stream(options=options, lane=lane, entrance=entrance, runner=runner)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def run(self) -> Outcome:
+    def run(
+        self,
+        beside: Sequence[tuple[str, Callable[[], None]]] = (),
+        on_end: Callable[[], None] = lambda: None,
+    ) -> Outcome:
         """Start every thread, wait until all streams are over or a stop is asked for, drain, and say how it ended.
 
-        Raises what a thread raised, with its traceback.
+        `beside`: further named bodies (a view, a measurement), told by `on_end` that the machine has drained. Raises
+        what a thread raised, with its traceback.
         """
         spawn = self._supervisor.spawn
         if self._http is not None:
@@ -189,6 +197,8 @@ class Machine:
         for outlet in self._outlets:
             for name, body in outlet.bodies():
                 spawn(name, body)
+        for name, body in beside:
+            spawn(name, body)
         spawn("finish", self._finisher.run)
         spawn("dispatch", self._dispatcher.run)
         for name, stream in self._streams.items():
@@ -197,6 +207,9 @@ class Machine:
         while not (self._stop_requested or self._supervisor.failure or self._all_over()):
             self._inbox.get()
         left_behind = self._drain()
+        on_end()
+        for name, _ in beside:
+            left_behind += self._supervisor.join(name, 1.0)
         failure = self._supervisor.failure
         if failure is not None:
             raise failure.error
@@ -212,6 +225,10 @@ class Machine:
         """Ask for the end: drains within `shutdown_s`. From any thread, also from a signal handler; idempotent."""
         self._stop_requested = True
         self._inbox.put(None)
+
+    def thread_ids(self) -> dict[str, int]:
+        """Kernel ids of the running threads by name, for CPU accounting."""
+        return self._supervisor.native_ids()
 
     def status(self) -> Status:
         return self._reporter.status()

@@ -1,0 +1,175 @@
+"""One measurement in a process of its own: `python -m pipeline.bench.child KIND CONFIG …`, its result as JSON.
+
+KIND is `pipeline` (as fast as it goes), `paced` (files at --rate pictures a second) or `roofline` (--hint, --requests).
+Called by `pipeline/bench/measure.py`; the result is a `Sample`, printed as the last line of standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+
+from pipeline.bench.cpu import by_part
+from pipeline.bench.paced import endless
+from pipeline.bench.roofline import Roofline
+from pipeline.clock import SystemClock, process_cpu_s
+from pipeline.config import Config
+from pipeline.config_file import load_config
+from pipeline.latency import STAGES, Stamps
+from pipeline.logs import configure_logging
+from pipeline.supervisor import Supervisor
+from stages.types import StreamId
+
+WARM_UP_S = 2.0
+
+
+class StreamSample(msgspec.Struct, kw_only=True):
+    """One stream in the window: frames settled, and each frame's durations by stage in milliseconds."""
+
+    frames: int = 0
+    stages_ms: dict[str, list[float]] = msgspec.field(default_factory=dict)
+    overhead_ms: list[float] = msgspec.field(default_factory=list)
+
+
+class Sample(msgspec.Struct, kw_only=True):
+    """What one process measured in its window."""
+
+    kind: str
+    seconds: float
+    frames: int
+    cpu_s: float
+    cpu_by_part_s: dict[str, float]
+    streams: dict[str, StreamSample] = msgspec.field(default_factory=dict)
+    superseded: int = 0
+
+
+class _Window:
+    """Collects what settles between `open` and `close`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = False
+        self.first = threading.Event()
+        self.streams: dict[str, StreamSample] = {}
+
+    def settle(self, stream: StreamId, stamps: Stamps) -> None:
+        self.first.set()
+        if not self._open:
+            return
+        overhead_ns = stamps.settled_ns - stamps.decoded_ns - stamps.engine_ns
+        with self._lock:
+            sample = self.streams.setdefault(stream, StreamSample())
+            sample.frames += 1
+            sample.overhead_ms.append(overhead_ns / 1e6)
+            for stage, duration_ns in zip(STAGES, stamps.stages_ns(), strict=True):
+                sample.stages_ms.setdefault(stage, []).append(duration_ns / 1e6)
+
+    def open(self) -> None:
+        with self._lock:
+            self._open = True
+
+    def close(self) -> None:
+        with self._lock:
+            self._open = False
+
+
+def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind: str) -> Sample:
+    """Run the whole machine and look at it for `seconds` after it has warmed up."""
+    from pipeline.assembly import Machine
+
+    clock = SystemClock()
+    if rate is not None:
+        streams = tuple(
+            msgspec.structs.replace(options, mode="live") if options.is_file else options for options in config.streams
+        )
+        config = msgspec.structs.replace(config, streams=streams)
+    window = _Window()
+    machine = Machine(config, clock=clock, on_stamps=window.settle, open_source=endless(rate))
+    samples: list[Sample] = []
+    never = threading.Event()
+
+    def watch() -> None:
+        window.first.wait()
+        clock.wait(never, WARM_UP_S)
+        before_cpu, before_parts = process_cpu_s(), by_part(machine.thread_ids())
+        before_superseded = _superseded(machine.status().streams.values())
+        start_ns = clock.mono_ns()
+        window.open()
+        clock.wait(never, seconds)
+        window.close()
+        elapsed_s = (clock.mono_ns() - start_ns) / 1e9
+        cpu_s, parts = process_cpu_s() - before_cpu, by_part(machine.thread_ids())
+        samples.append(
+            Sample(
+                kind=kind,
+                seconds=elapsed_s,
+                frames=sum(stream.frames for stream in window.streams.values()),
+                cpu_s=cpu_s,
+                cpu_by_part_s={part: parts[part] - before_parts[part] for part in parts},
+                streams=window.streams,
+                superseded=_superseded(machine.status().streams.values()) - before_superseded,
+            )
+        )
+        machine.request_stop()
+
+    machine.run(beside=[("bench", watch)])
+    return samples[0]
+
+
+def _superseded(reports: object) -> int:
+    return sum(report.totals.superseded for report in reports)  # type: ignore[attr-defined]
+
+
+def measure_roofline(config: Config, *, seconds: float, hint: str, requests: int) -> Sample:
+    """Run decoder and engine alone for `seconds` after they have warmed up."""
+    clock = SystemClock()
+    supervisor = Supervisor(clock)
+    roofline = Roofline(config, hint, requests, clock, supervisor)  # type: ignore[arg-type]
+    roofline.start()
+    never = threading.Event()
+    clock.wait(supervisor.stop, WARM_UP_S)
+    before_cpu, before_parts, before = process_cpu_s(), by_part(supervisor.native_ids()), roofline.frames
+    start_ns = clock.mono_ns()
+    clock.wait(never, seconds)
+    elapsed_s = (clock.mono_ns() - start_ns) / 1e9
+    frames, cpu_s, parts = roofline.frames - before, process_cpu_s() - before_cpu, by_part(supervisor.native_ids())
+    supervisor.request_stop()
+    supervisor.join(timeout_s=10.0)
+    if supervisor.failure is not None:
+        raise supervisor.failure.error
+    return Sample(
+        kind=f"roofline {hint} {requests}",
+        seconds=elapsed_s,
+        frames=frames,
+        cpu_s=cpu_s,
+        cpu_by_part_s={part: parts[part] - before_parts[part] for part in parts},
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["pipeline", "paced", "roofline"])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--hint", default="LATENCY")
+    parser.add_argument("--requests", type=int, default=2)
+    arguments = parser.parse_args()
+    configure_logging(level="warning", format="human", clock=SystemClock())
+    config = msgspec.structs.replace(load_config(arguments.config, os.environ), http=None)
+    if arguments.kind == "roofline":
+        sample = measure_roofline(config, seconds=arguments.seconds, hint=arguments.hint, requests=arguments.requests)
+    else:
+        sample = measure_pipeline(config, seconds=arguments.seconds, rate=arguments.rate, kind=arguments.kind)
+    sys.stdout.buffer.write(msgspec.json.encode(sample) + b"\n")
+    sys.stdout.flush()
+    os._exit(0)  # a decoder blocked in the network must not hold the measurement up
+
+
+if __name__ == "__main__":
+    main()

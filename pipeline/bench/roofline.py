@@ -1,0 +1,134 @@
+"""The roofline: decoder and engine at the same time, and nothing else.
+
+Every stream is decoded by PyAV with the threads that the pipeline gives it, its pictures thrown away; the engine runs
+the same model on an input that was pre-processed once, called through the runtime itself, not through our `Engine`. A
+file's decoder may be a few pictures ahead of the engine, as in the pipeline, so that both do the same number of
+pictures; cameras are decoded at their own pace while the engine does all it can. No heads, no NMS, no tracker, no sink.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.bench.paced import Endless
+from pipeline.config import Config
+from pipeline.credits import FILE_CREDITS
+from pipeline.supervisor import Supervisor
+from stages.options import StreamOptions
+from stages.source import Trouble, open_connection
+from stages.types import Clock
+
+Hint = Literal["LATENCY", "THROUGHPUT"]
+MODES: tuple[tuple[Hint, int], ...] = (("LATENCY", 1), ("LATENCY", 2), ("THROUGHPUT", 1), ("THROUGHPUT", 2))
+
+
+class Roofline:
+    """Runs until `supervisor.stop`; `frames` counts what the engine has done so far."""
+
+    def __init__(self, config: Config, hint: Hint, requests: int, clock: Clock, supervisor: Supervisor) -> None:
+        self.frames = 0
+        self._config = config
+        self._clock = clock
+        self._supervisor = supervisor
+        self._coupled = [options for options in config.streams if options.is_file]
+        self._ready = threading.Semaphore(0)
+        self._permits = {options.id: threading.Semaphore(FILE_CREDITS) for options in self._coupled}
+        self._whose: list[str] = []
+        self._lock = threading.Lock()
+        self._infer = _openvino(config, hint, requests)
+
+    def start(self) -> None:
+        for options in self._config.streams:
+            self._supervisor.spawn(f"source:{options.id}", lambda options=options: self._decode(options))  # type: ignore[misc]
+        self._supervisor.spawn("engine", self._run_engine)
+        self._supervisor.on_stop(self._wake)
+
+    def _decode(self, options: StreamOptions) -> None:
+        stop = self._supervisor.stop
+        coupled = options.id in self._permits
+        connection = (
+            Endless(options, self._clock, stop, None) if coupled else open_connection(options, self._clock, stop)
+        )
+        try:
+            for item in connection.pictures():
+                if stop.is_set():
+                    return
+                if isinstance(item, Trouble) or not coupled:
+                    continue
+                self._permits[options.id].acquire()
+                with self._lock:
+                    self._whose.append(options.id)
+                self._ready.release()
+        finally:
+            connection.close()
+
+    def _run_engine(self) -> None:
+        stop = self._supervisor.stop
+        waiting: list[str] = []
+
+        def done() -> None:
+            self.frames += 1
+            if waiting:
+                self._permits[waiting.pop(0)].release()
+
+        while not stop.is_set():
+            if self._coupled:
+                self._ready.acquire()
+                with self._lock:
+                    waiting.append(self._whose.pop(0) if self._whose else self._coupled[0].id)
+            self._infer(done)
+        self._infer.drain()  # type: ignore[attr-defined]
+
+    def _wake(self) -> None:
+        self._ready.release(FILE_CREDITS)
+        for permit in self._permits.values():
+            permit.release(FILE_CREDITS)
+
+
+class _OpenVino:
+    """The runtime itself: `requests` requests in turn, each started as soon as it is done, on one filled input."""
+
+    def __init__(self, compiled: Any, requests: int, inputs: Sequence[npt.NDArray[Any]]) -> None:
+        self._requests = [compiled.create_infer_request() for _ in range(requests)]
+        for request in self._requests:
+            request.input_tensor.data[:] = inputs[0]
+        self._busy = [False] * requests
+        self._next = 0
+
+    def __call__(self, done: Callable[[], None]) -> None:
+        index = self._next
+        if self._busy[index]:
+            self._requests[index].wait()
+            done()
+        self._requests[index].start_async()
+        self._busy[index] = True
+        self._next = (index + 1) % len(self._requests)
+
+    def drain(self) -> None:
+        for request, busy in zip(self._requests, self._busy, strict=True):
+            if busy:
+                request.wait()
+
+
+def _openvino(config: Config, hint: Hint, requests: int) -> _OpenVino:
+    import openvino
+
+    core = openvino.Core()
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": hint, "PERFORMANCE_HINT_NUM_REQUESTS": requests}
+    if config.model.precision != "auto":
+        settings["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[config.model.precision]
+    else:
+        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    if config.model.threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = config.model.threads
+    compiled = core.compile_model(config.model.path, "CPU", settings)
+    # What the values are does not matter to the speed of a convolution, but zeros would be unlike any picture.
+    shape = [int(side) for side in compiled.input(0).shape]
+    rng = np.random.Generator(np.random.PCG64(0))
+    filled = rng.random(shape, np.float32) * (1.0 if compiled.input(0).element_type.is_real() else 255.0)
+    return _OpenVino(compiled, requests, [filled])

@@ -1,0 +1,59 @@
+"""What `vedette demo` runs: which cameras, which model, which sinks. The embedded Redis is its only sink."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from engines.options import ModelOptions
+from pipeline.config import Config
+from pipeline.config_file import load_config
+from stages.options import RedisSinkOptions, SpoolOptions, StreamOptions, TrackOptions
+from vedette.errors import UsageError
+from vedette.secrets import SecretUrl
+
+DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "engines" / "weights" / "vedette-n-seed_640x384.onnx"
+
+_CAMERAS = {
+    "market-street": "synthetic://street?people=6&vehicles=2&bikes=1&seed=1&fps=12",
+    "station-road": "synthetic://street?people=4&vehicles=3&bikes=1&seed=2&fps=12",
+    "night-shift": "synthetic://street?people=4&vehicles=2&bikes=0&seed=3&fps=12&time=night",
+}
+
+
+def demo_config(*, source: str | None, config: Path | None, model: Path | None, redis_url: str, folder: Path) -> Config:
+    """The demo's configuration; sinks of a given `config` give way to the demo's own Redis.
+
+    Raises UsageError for a source that holds a password, ConfigError.
+    """
+    sinks = (RedisSinkOptions(url=SecretUrl(redis_url), spool=SpoolOptions(path=str(folder / "spool"))),)
+    if config is not None:
+        given = load_config(config, os.environ)
+        changed = msgspec.structs.replace(given, sinks=sinks, http=None)
+        if model is not None:
+            changed = msgspec.structs.replace(changed, model=msgspec.structs.replace(given.model, path=str(model)))
+        return changed
+    return Config(
+        version=1,
+        model=ModelOptions(path=str(model or DEFAULT_MODEL)),
+        track=TrackOptions(memory_s=1.5, confirm_s=0.3),
+        streams=_streams(source),
+        sinks=sinks,
+    )
+
+
+def _streams(source: str | None) -> tuple[StreamOptions, ...]:
+    if source is None:
+        return tuple(StreamOptions(id=name, url=SecretUrl(url), mode="live") for name, url in _CAMERAS.items())
+    url = SecretUrl(source)
+    if url.has_password:
+        msg = f"SOURCE {url} holds a password, which every user of this machine could read in the process list"
+        raise UsageError(
+            msg, hint="write it into a configuration as ${NAME} and use CONFIG= (see configs/cameras.yaml)"
+        )
+    if url.scheme in {"", "file"}:
+        path = Path(source.removeprefix("file://").removeprefix("file:")).expanduser().resolve()
+        return (StreamOptions(id="source", url=SecretUrl(str(path)), mode="live", loop=True),)
+    return (StreamOptions(id="source", url=url, mode="live"),)
