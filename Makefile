@@ -1,0 +1,132 @@
+# What a person types. `make demo` and `make test` work from a bare clone: they make .venv first, in about a minute.
+# Delete .venv to start again. On a shared machine: make PYTHON=python3.12 …
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The first of these that is a Python 3.11 or 3.12 makes the environment.
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 /usr/bin/python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+# -qq: pip says nothing but errors; the line above each call says what happens and how long it takes.
+PIP := $(BIN)/python -m pip --no-input --disable-pip-version-check -qq
+# One exact set of versions for each Python; chosen when the environment is there.
+CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py%d%d" % sys.version_info[:2])').txt
+# Built with the pinned tools of the environment, not with whatever is newest today.
+INSTALL = $(PIP) install --no-build-isolation --constraint "$(CONSTRAINTS)"
+
+DEBIAN := redis-server gir1.2-gst-rtsp-server-1.0 python3-gi glib-networking \
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+
+# make demo SOURCE=clip.mp4 | CONFIG=cameras.yaml   MODEL=model.onnx   DURATION=0
+SOURCE ?=
+CONFIG ?=
+MODEL ?=
+DURATION ?=
+
+.PHONY: help install demo test test-gpu check schema bench constraints debian clean
+
+help:  ## say what there is
+	@echo "make TARGET, where TARGET is one of"
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(VENV)/.installed  ## make the environment (.venv) with the pipeline and its demonstration
+
+demo: $(VENV)/.installed  ## see it work: 30 s of rendered cameras, or SOURCE=clip.mp4, or CONFIG=cameras.yaml; DURATION=0 is for ever
+	@exec $(BIN)/vedette demo $(if $(SOURCE),--source "$$SOURCE") $(if $(CONFIG),--config "$$CONFIG") \
+		$(if $(MODEL),--model "$$MODEL") $(if $(DURATION),--duration "$$DURATION")
+export SOURCE CONFIG MODEL DURATION
+
+test: $(VENV)/.installed-for-tests debian  ## run every test, with a real Redis and a real RTSP server, then `make check`
+	@$(BIN)/python -m pytest -q -m "not gpu" --durations=10 $(TESTS)
+	$(MAKE) check
+TESTS ?=
+
+test-gpu: $(VENV)/.installed-for-tests  ## run the tests that need an NVIDIA GPU
+	@$(BIN)/python -m pytest -q -m gpu tests/gpu
+
+check: $(VENV)/.installed-for-tests  ## lint, format, types, import rules: what the pre-commit hooks run
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+schema: $(VENV)/.installed  ## write the JSON Schemas of configuration and messages anew
+	@$(BIN)/python -m pipeline.config_schema > $(VENV)/schema.json
+	mv $(VENV)/schema.json configs/vedette.schema.json
+	$(BIN)/python -m vedette.schema
+
+bench: $(VENV)/.installed  ## measure the pipeline of CONFIG= against its roofline
+	@exec $(BIN)/vedette bench pipeline "$${CONFIG:?which configuration? make bench CONFIG=FILE}"
+
+constraints:  ## pin the newest versions that fit together, for the Python that PYTHON= names
+	@echo "Resolving with $(PYTHON) in a fresh environment, about a minute …"
+	fresh=$$(mktemp -d)
+	trap 'rm -rf "$$fresh"' EXIT
+	$(PYTHON) -m venv "$$fresh"
+	pip="$$fresh/bin/python -m pip --no-input --disable-pip-version-check -qq"
+	$$pip install --upgrade pip setuptools wheel hatchling editables
+	$$pip install --no-build-isolation -e '.[cpu,demo,test,dev]'
+	tag=$$("$$fresh/bin/python" -c 'import sys; print("py%d%d" % sys.version_info[:2])')
+	{
+		echo "# Exact versions for Python $${tag:2:1}.$${tag:3}, so that a release made tomorrow breaks nothing." \
+			"Made by \`make constraints\`; not edited by hand."
+		"$$fresh/bin/python" -m pip freeze --all --exclude-editable
+	} > "constraints/$$tag.txt"
+	echo "constraints/$$tag.txt has $$(grep -c == "constraints/$$tag.txt") packages"
+
+clean:  ## remove the environment and what tools left behind
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+
+# The environment. Each stamp is younger than what it was made of, so a second `make` installs nothing.
+
+$(BIN)/.tools: Makefile constraints/py311.txt constraints/py312.txt
+	@if [ -z "$(PYTHON)" ]; then
+		echo "Vedette needs Python 3.11 or 3.12; python3 is $$(python3 -V 2>&1). Give one: make install PYTHON=/path/to/python3.12" >&2
+		exit 1
+	fi
+	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then
+		version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+		command="apt-get install -y --no-install-recommends python$$version-venv"
+		echo "Installing python$$version-venv, which Debian keeps apart from Python …"
+		$(call as_root,$$command,"$(PYTHON) cannot make a virtual environment (no ensurepip).")
+	fi
+	echo "Making .venv with $$($(PYTHON) -V) …"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint "$(CONSTRAINTS)" --upgrade pip setuptools wheel hatchling editables
+	touch $@
+
+$(VENV)/.installed: $(BIN)/.tools pyproject.toml
+	@echo "Installing Vedette and what it needs, about half a minute (800 MB in .venv) …"
+	$(INSTALL) -e '.[cpu,demo]'
+	touch $@
+
+$(VENV)/.installed-for-tests: $(VENV)/.installed
+	@echo "Installing what the tests need, about a quarter of a minute …"
+	$(INSTALL) -e '.[cpu,demo,test,dev]'
+	touch $@
+
+# A real RTSP server and Debian's Redis, for the tests alone.
+debian:
+	@missing=
+	for package in $(DEBIAN); do
+		dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null | grep -qx installed || missing+=" $$package"
+	done
+	[ -n "$$missing" ] || exit 0
+	echo "Installing$$missing …"
+	$(call as_root,apt-get install -y --no-install-recommends $$missing,"The tests need Debian packages that are not there:$$missing.")
+
+# $(call as_root,COMMAND,WHY): run an apt-get command if we may; otherwise say what a person has to run.
+# RUNLEVEL=1 keeps the packages from starting their services: the tests start their own servers.
+define as_root
+if [ "$$(id -u)" = 0 ]; then sudo=; \
+elif sudo -n true 2>/dev/null; then sudo="sudo -n env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1"; \
+else echo $(2) "Run this and start again:" >&2; echo "  sudo $(1)" >&2; exit 1; fi; \
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; $$sudo apt-get update -qq && $$sudo $(1) -qq >/dev/null || { \
+	echo $(2) "This failed; run it yourself and start again:" >&2; echo "  sudo $(1)" >&2; exit 1; }
+endef
