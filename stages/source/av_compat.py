@@ -32,7 +32,8 @@ def open_input(
     arguments: dict[str, Any] = {"options": dict(options), "timeout": (open_timeout_s, read_timeout_s)}
     if MAJOR < 19:
         arguments["metadata_errors"] = "replace"
-    return av.open(url, "r", **arguments)
+    container: av.container.InputContainer = av.open(url, "r", **arguments)
+    return container
 
 
 def fraction(value: Any) -> Fraction | None:

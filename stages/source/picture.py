@@ -119,8 +119,8 @@ def _view(frame: av.VideoFrame, index: int, height: int, width: int, *, channels
         what = f"plane {index} of a {frame.width}x{frame.height} {frame.format.name} picture"
         msg = f"{what}: {plane.buffer_size} bytes in rows of {plane.line_size}, expected {height} rows of {row} or more"
         raise PictureError(msg)
-    lines = np.frombuffer(plane, np.uint8, plane.line_size * height).reshape(height, plane.line_size)
-    view = lines[:, :row].view(dtype)
+    lines = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * height).reshape(height, plane.line_size)
+    view: npt.NDArray[Any] = lines[:, :row].view(dtype)
     if channels > 1:
         view = np.lib.stride_tricks.as_strided(
             view, (height, width, channels), (view.strides[0], channels * dtype.itemsize, dtype.itemsize)

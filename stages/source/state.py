@@ -4,8 +4,8 @@
          │  └─────────►──┼───────────────────►──┘
          └──► ended, failed or stopped, from anywhere: for ever
 
-`streaming` follows itself where something is told without an interruption: the picture froze or thawed, a file that
-plays in a loop begins anew, or the time stamps did.
+`streaming` follows itself where something is told without an interruption: the picture froze or moves again (frozen), a
+file that plays in a loop begins anew (eof), or the time stamps do (corrupt).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOVES: dict[State | None, dict[State, frozenset[Reason | None]]] = {
     None: {State.CONNECTING: frozenset({None})},
     State.CONNECTING: {State.STREAMING: frozenset({None}), State.WAITING: frozenset(_NETWORK)} | _END,
     State.STREAMING: {
-        State.STREAMING: frozenset({None, Reason.FROZEN, Reason.EOF, Reason.CORRUPT}),
+        State.STREAMING: frozenset({Reason.FROZEN, Reason.EOF, Reason.CORRUPT}),
         State.STALLED: frozenset({Reason.STALL}),
         State.WAITING: frozenset(_NETWORK - {Reason.STALL}),
     }
