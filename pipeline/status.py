@@ -16,7 +16,7 @@ from vedette.messages import ClockName, ReasonName, StreamStateName
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Latency of the most recent frames in milliseconds; `count` and `sum_ms` are of the whole run."""
+    """One stage's latency in milliseconds, over all frames of the run."""
 
     p50: float
     p95: float
@@ -31,7 +31,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     `since_s`: how long it has been in `state`. `url` is masked. `size`, `codec` and `clock` are None until the first
     frame. `fps_decoded` and `fps_published` are of the last seconds. `note` is for people: the last trouble, in a
     line. `latency_ms`: by stage, in the order of the stages, and `total` (packet's arrival to the slowest sink's
-    acknowledgement); empty for files. `objects` are those of the last frame, whose time of capture is `last_wall_ns`.
+    acknowledgement). `objects` are those of the last frame, whose time of capture is `last_wall_ns`.
     """
 
     state: StreamStateName
