@@ -323,7 +323,9 @@ class StreamRunner:
             if reason is Reason.STALL:
                 self._move(State.STALLED, reason, error.message)
         delay_s = self._backoff.delay_s(reason)
-        detail = f"{error.message}, waiting {delay_s:.1f} s before attempt {self._backoff.attempts + 1}"
+        first = self._backoff.attempts == 1
+        said = f"{error.message} ({error.hint})" if error.hint and first else error.message
+        detail = f"{said}, waiting {delay_s:.1f} s before attempt {self._backoff.attempts + 1}"
         self._move(State.WAITING, reason, detail)
         self._clock.wait(self._stop, delay_s)
 
