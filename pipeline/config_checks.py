@@ -9,15 +9,15 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pipeline.config_convert import Converted, nearest
-from vedette.errors import VedetteError
-from vedette.secrets import SecretUrl, scrub
+from vedette.errors import ConfigError
+from vedette.secrets import SecretUrl
 
 CAMERA_SCHEMES = ("rtsp", "rtsps", "http", "https")
 STREAM_SCHEMES = (*CAMERA_SCHEMES, "file", "synthetic")
@@ -131,7 +131,12 @@ class Checks:
         if url.scheme in ("", "file"):
             problem = None if file_path(url) else "expected file:PATH or file:///PATH on this machine"
         elif url.scheme == "synthetic":
-            problem = _synthetic_problem(url)
+            problems = _synthetic_problems(url)
+            if problems and "${" in self._got(path):  # parse_synthetic shows values, here the environment's
+                problems = (f"expected a URL such as synthetic://street?people=8, {self._got(path)}",)
+            for text in problems:
+                self._report(path, text)
+            return None if problems else url.scheme
         else:
             problem = _authority_problem(url.reveal())
         if problem:
@@ -234,20 +239,24 @@ def _redis_keys(sinks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         if "url" not in values:
             continue
         scheme, _, rest = values["url"].reveal().partition("://")
-        place = rest.rpartition("@")[2].lower().rstrip("/").removesuffix("/0")
-        place = place if scheme == "unix" or re.search(r":\d+(/|$)", place) else place.replace("/", ":6379/", 1)
-        keys[path] = f"{'unix' if scheme == 'unix' else 'redis'} {place} {values.get('prefix', 'vedette')}"
+        place = rest.rpartition("@")[2]
+        if scheme != "unix":
+            server, _, number = place.lower().partition("/")
+            place = f"{server if re.search(r':[0-9]+$', server) else server + ':6379'}/{number or '0'}"
+        keys[path] = f"{'unix' if scheme == 'unix' else 'tcp'} {place} {values.get('prefix', 'vedette')}"
     return keys
 
 
-def _synthetic_problem(url: SecretUrl) -> str | None:
+def _synthetic_problems(url: SecretUrl) -> Sequence[str]:
     from stages.source.synthetic.options import parse_synthetic
 
     try:
         parse_synthetic(url.reveal())
-    except VedetteError as error:
-        return scrub(error.message)
-    return None
+    except ConfigError as error:
+        return error.problems
+    except ValueError:  # urlsplit, on brackets
+        return ("expected a URL such as synthetic://street?people=8",)
+    return ()
 
 
 def _hint(word: str, known: tuple[str, ...]) -> str:

@@ -74,9 +74,8 @@ class _Walk:
             return BROKEN
         self.out.shown[path] = show(value)
         match kind:
-            case inspect.Metadata():
-                described = (kind.extra_json_schema or {}).get("description")
-                return self._described(value, kind.type, path, described)
+            case inspect.Metadata() if _described(kind) is None:
+                return self.convert(value, kind.type, path)
             case inspect.UnionType():
                 return self._union(value, kind, path)
             case inspect.StructType():
@@ -91,13 +90,6 @@ class _Walk:
     def _wrong(self, path: str, text: str) -> Any:
         self.out.problems.append((path, text))
         return BROKEN
-
-    def _described(self, value: Any, kind: inspect.Type, path: str, described: str | None) -> Any:
-        if described is None or isinstance(kind, inspect.StructType | inspect.VarTupleType | inspect.UnionType):
-            return self.convert(value, kind, path)
-        if _problem(value, kind) is not None:
-            return self._wrong(path, f"expected {described}, got {show(value)}")
-        return _leaf(value, kind)
 
     def _union(self, value: Any, kind: inspect.UnionType, path: str) -> Any:
         if value is None and any(isinstance(option, inspect.NoneType) for option in kind.types):
@@ -159,7 +151,7 @@ def expected(kind: inspect.Type) -> str:
     """What a value of this type looks like, in words."""
     match kind:
         case inspect.Metadata():
-            return (kind.extra_json_schema or {}).get("description") or expected(kind.type)
+            return _described(kind) or expected(kind.type)
         case inspect.UnionType():
             return " or ".join(expected(option) for option in kind.types if not isinstance(option, inspect.NoneType))
         case inspect.LiteralType():
@@ -181,8 +173,14 @@ def expected(kind: inspect.Type) -> str:
     return "a mapping"
 
 
-def _problem(value: Any, kind: inspect.Type) -> str | None:
+def _described(kind: inspect.Metadata) -> str | None:
+    """The words in which the type itself says what it takes (`msgspec.Meta(description=…)`)."""
+    return (kind.extra_json_schema or {}).get("description")
+
+
+def _problem(value: Any, described: inspect.Type) -> str | None:
     """What is wrong with a single value, if anything."""
+    kind = described.type if isinstance(described, inspect.Metadata) else described
     match kind:
         case inspect.LiteralType():
             good = any(value == word and type(value) is type(word) for word in kind.values)
@@ -210,13 +208,16 @@ def _problem(value: Any, kind: inspect.Type) -> str | None:
         got += ", and what the environment gives is always text"
     elif isinstance(kind, inspect.StrType | inspect.CustomType) and isinstance(value, bool | int | float):
         got += ", a number; put it in quotes" if not isinstance(value, bool) else "; put it in quotes"
-    hint = _hint(value, kind.values) if isinstance(kind, inspect.LiteralType) else ""
-    return f"expected {expected(kind)}, got {got}{hint}"
+    words = [word for word in kind.values if isinstance(word, str)] if isinstance(kind, inspect.LiteralType) else []
+    hint = _hint(value, words)
+    return f"expected {expected(described)}, got {got}{hint}"
 
 
 def _leaf(value: Any, kind: inspect.Type) -> Any:
     """A checked single value as its field holds it."""
     match kind:
+        case inspect.Metadata():
+            return _leaf(value, kind.type)
         case inspect.FloatType():
             return float(value)
         case inspect.DateTimeType():
@@ -257,6 +258,6 @@ def _words(words: Iterable[Any]) -> str:
     return " or ".join(f"'{word}'" if isinstance(word, str) else str(word) for word in words)
 
 
-def _hint(value: Any, known: Iterable[Any]) -> str:
-    close = nearest(value, (str(word) for word in known)) if isinstance(value, str) else None
+def _hint(value: Any, known: Iterable[str]) -> str:
+    close = nearest(value, known) if isinstance(value, str) else None
     return f"; did you mean '{close}'?" if close else ""

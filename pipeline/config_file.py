@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -43,7 +44,18 @@ def load_config(path: Path | str, environ: Mapping[str, str]) -> Config:
     if document.root is None and not document.problems:
         msg = f"{path}: expected a mapping that begins with version: 1, got an empty file"
         raise ConfigError(msg)
-    base = Path.cwd() / path.parent
+    return _build(document, str(path), Path.cwd() / path.parent)
+
+
+def make_config(values: Mapping[str, Any], *, name: str, base: Path) -> Config:
+    """The configuration that a file with these values would make; `name` stands for the file in errors.
+
+    For commands that make a configuration out of options. Raises ConfigError as `load_config` does.
+    """
+    return _build(Document(root=dict(values)), name, base)
+
+
+def _build(document: Document, path: str, base: Path) -> Config:
     converted = convert(document.root, Config, document.problems)
     Checks(converted, base).run()
     if converted.problems:

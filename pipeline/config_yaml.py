@@ -100,7 +100,7 @@ def read_yaml(data: bytes, environ: Mapping[str, str]) -> Document:
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)
-        msg = f"line {line}, column {column}: a control character, U+{ord(error.character):04X}"
+        msg = f"line {line}, column {column}: a control character, U+{error.character:04X}"
         raise ConfigError(msg) from None
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_syntax(error)) from None

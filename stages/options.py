@@ -14,7 +14,19 @@ import msgspec
 from vedette.secrets import SecretUrl
 
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86400.0)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="a name of letters, digits, _, - and ., at most 64"
+    ),
+]
+KeyPrefix = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$",
+        description="a name of letters, digits and _-.: of at most 64",
+    ),
+]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,7 +88,7 @@ class RedisSinkOptions(_Section, frozen=True, kw_only=True, tag_field="kind", ta
     """`url` redis://, rediss:// or unix://; `maxlen` caps each stream; `empty: false` leaves out empty frames."""
 
     url: SecretUrl
-    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")] = "vedette"
+    prefix: KeyPrefix = "vedette"
     maxlen: Annotated[int, msgspec.Meta(ge=1)] = 10000
     empty: bool = True
     spool: SpoolOptions = SpoolOptions()
