@@ -1,7 +1,8 @@
 """Notices a picture that does not change while time stamps advance: a camera whose encoder hangs, or a still night.
 
 A coarse grid of the luma plane is compared for every frame, which a real sensor's noise changes each time; only while
-that stays the same is the whole plane hashed, once a second of media time, so that a small movement is not missed.
+that stays the same is the whole plane hashed, about once a second of media time, so that a small movement is not
+missed; at uneven intervals, so that a blinking light is not always caught in the same phase.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from vedette.errors import PictureError
 
 _GRID = 8
 _WHOLE_EVERY_NS = 1_000_000_000
+_GOLDEN = 0.6180339887498949
 
 
 class FrozenPicture:
@@ -25,7 +27,8 @@ class FrozenPicture:
         self._every_ns = min(_WHOLE_EVERY_NS, self._limit_ns // 4)
         self._grid: int | None = None
         self._whole: int | None = None
-        self._whole_ns = 0
+        self._whole_due_ns = 0
+        self._wholes = 0
         self._since_ns = 0
         self.frozen = False
 
@@ -40,14 +43,14 @@ class FrozenPicture:
         if grid != self._grid:
             self._grid, self._whole, self._since_ns = grid, None, media_ns
             return self._set(False)
-        if self._whole is None or media_ns - self._whole_ns >= self._every_ns:
+        if self._whole is None or media_ns >= self._whole_due_ns:
+            self._wholes += 1
+            self._whole_due_ns = media_ns + int(self._every_ns * (0.5 + self._wholes * _GOLDEN % 1))
             whole = zlib.crc32(np.ascontiguousarray(luma).tobytes())
             if whole != self._whole:
                 self._since_ns = media_ns if self._whole is not None else self._since_ns
                 self._whole = whole
-                self._whole_ns = media_ns
                 return self._set(False)
-            self._whole_ns = media_ns
         return self._set(media_ns - self._since_ns >= self._limit_ns)
 
     def _set(self, frozen: bool) -> bool:
