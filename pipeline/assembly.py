@@ -17,7 +17,6 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from engines.engine import Engine
 from engines.runtimes import open_engine
@@ -37,12 +36,13 @@ from pipeline.outlet import build_outlets
 from pipeline.reporting import Reporter
 from pipeline.run_id import file_run, process_run
 from pipeline.status import Readiness, Status
-from pipeline.stream import OpenSource, StreamRunner
+from pipeline.stream import Opener, StreamRunner
 from pipeline.supervisor import Supervisor
 from stages.detect import Detect
 from stages.options import StreamOptions
 from stages.preprocess import Preprocess
 from stages.source import open_connection
+from stages.source.av_open import is_local, local_path
 from stages.suppress import Suppress
 from stages.track import build_tracker
 from stages.types import Clock, State, StreamId
@@ -96,14 +96,14 @@ class Machine:
         *,
         clock: Clock | None = None,
         on_stamps: Callable[[StreamId, Stamps], None] | None = None,
-        open_source: OpenSource = open_connection,
+        opener: Opener = open_connection,
     ) -> None:
         """Open sinks, port and engine, in the order in which their errors are cheapest. Nothing runs yet.
 
         Raises ConfigError, ModelError, SpoolError, MissingExtraError.
         """
         self._config = config
-        self._open_source = open_source
+        self._opener = opener
         self._clock = clock or SystemClock()
         self.ledger = Ledger()
         # A SimpleQueue, since a signal handler may put into it at any moment; an Event's lock is not re-entrant.
@@ -157,7 +157,7 @@ class Machine:
         run = self.run_id
         if options.is_file:
             run = file_run(
-                Path(options.url.reveal()),
+                local_path(options.url) if is_local(options.url) else str(options.url),
                 model_sha256=self.engine.spec.sha256,
                 fingerprint=stream_fingerprint(self._config, options),
             )
@@ -176,7 +176,7 @@ class Machine:
             on_stamps=on_stamps,
         )
         entrance = Entrance(stream, lane=lane, dispatcher=self._dispatcher, ledger=self.ledger, credits=credits)
-        runner = StreamRunner(options, run, entrance, self._clock, self._sources_stop, open_source=self._open_source)
+        runner = StreamRunner(options, run, entrance, self._clock, self._sources_stop, opener=self._opener)
         return Stream(options=options, lane=lane, entrance=entrance, runner=runner)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,8 +20,10 @@ def process_run() -> str:
     return secrets.token_hex(6)
 
 
-def file_run(path: Path, *, model_sha256: str, fingerprint: str) -> str:
-    """The name of a file's run. A file that cannot be read still has one: its stream fails and says why.
+def file_run(source: Path | str, *, model_sha256: str, fingerprint: str) -> str:
+    """The name of a lossless stream's run, from its file (a Path) or from what describes it (a synthetic camera's URL).
+
+    A file that cannot be read still has one: its stream fails and says why.
 
     Up to 64 MiB are hashed whole; of a larger file its size and 64 blocks of 1 MiB, evenly spread, so that an archive
     of many gigabytes starts at once.
@@ -29,9 +31,12 @@ def file_run(path: Path, *, model_sha256: str, fingerprint: str) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for part in (model_sha256, fingerprint):
         digest.update(part.encode() + b"\0")
+    if isinstance(source, str):
+        digest.update(source.encode())
+        return digest.hexdigest()
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
+        with source.open("rb") as file:
+            size = source.stat().st_size
             digest.update(str(size).encode() + b"\0")
             if size <= _WHOLE_BYTES:
                 while block := file.read(_SAMPLE_BYTES):

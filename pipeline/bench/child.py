@@ -89,7 +89,7 @@ def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind
         )
         config = msgspec.structs.replace(config, streams=streams)
     window = _Window()
-    machine = Machine(config, clock=clock, on_stamps=window.settle, open_source=endless(rate))
+    machine = Machine(config, clock=clock, on_stamps=window.settle, opener=endless(rate))
     samples: list[Sample] = []
     never = threading.Event()
 

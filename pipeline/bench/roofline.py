@@ -8,6 +8,7 @@ pictures; cameras are decoded at their own pace while the engine does all it can
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -15,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.bench.paced import Endless
 from pipeline.config import Config
 from pipeline.credits import FILE_CREDITS
 from pipeline.supervisor import Supervisor
 from stages.options import StreamOptions
-from stages.source import Trouble, open_connection
+from stages.source import open_connection
+from stages.source.av_open import open_input
 from stages.types import Clock
 
 Hint = Literal["LATENCY", "THROUGHPUT"]
@@ -40,32 +41,39 @@ class Roofline:
         self._permits = {options.id: threading.Semaphore(FILE_CREDITS) for options in self._coupled}
         self._whose: list[str] = []
         self._lock = threading.Lock()
-        self._infer = _openvino(config, hint, requests)
+        self._infer: _OpenVino = _openvino(config, hint, requests)
 
     def start(self) -> None:
         for options in self._config.streams:
-            self._supervisor.spawn(f"source:{options.id}", lambda options=options: self._decode(options))  # type: ignore[misc]
+            self._supervisor.spawn(f"source:{options.id}", functools.partial(self._decode, options))
         self._supervisor.spawn("engine", self._run_engine)
         self._supervisor.on_stop(self._wake)
 
     def _decode(self, options: StreamOptions) -> None:
-        stop = self._supervisor.stop
-        coupled = options.id in self._permits
-        connection = (
-            Endless(options, self._clock, stop, None) if coupled else open_connection(options, self._clock, stop)
-        )
+        if options.id in self._permits:
+            self._decode_file(options)
+            return
+        connection = open_connection(options, self._clock, self._supervisor.stop)
         try:
-            for item in connection.pictures():
-                if stop.is_set():
+            for _ in connection.pictures():
+                if self._supervisor.stop.is_set():
                     return
-                if isinstance(item, Trouble) or not coupled:
-                    continue
-                self._permits[options.id].acquire()
-                with self._lock:
-                    self._whose.append(options.id)
-                self._ready.release()
         finally:
             connection.close()
+
+    def _decode_file(self, options: StreamOptions) -> None:
+        """PyAV alone, again and again, with the threads that the pipeline gives it."""
+        stop = self._supervisor.stop
+        while not stop.is_set():
+            opened = open_input(options, self._clock)
+            with opened.container as container:
+                for _ in container.decode(opened.video):
+                    self._permits[options.id].acquire()
+                    if stop.is_set():
+                        return
+                    with self._lock:
+                        self._whose.append(options.id)
+                    self._ready.release()
 
     def _run_engine(self) -> None:
         stop = self._supervisor.stop
@@ -82,7 +90,7 @@ class Roofline:
                 with self._lock:
                     waiting.append(self._whose.pop(0) if self._whose else self._coupled[0].id)
             self._infer(done)
-        self._infer.drain()  # type: ignore[attr-defined]
+        self._infer.drain()
 
     def _wake(self) -> None:
         self._ready.release(FILE_CREDITS)

@@ -1,0 +1,178 @@
+"""OpenVINO on a CPU: asynchronous, a few requests in flight, each buffer a request's own input tensor.
+
+One request is one picture: on a CPU a batch gains nothing, and a frame's result must not depend on its company. With
+the LATENCY hint all cores work on one request while the next waits, filled, for its turn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+import openvino
+
+from engines.engine import Buffer, Completion
+from engines.options import ModelOptions
+from engines.runtimes.pool import BufferPool, HostBuffer
+from engines.spec import ModelFile, ModelSpec
+from vedette.errors import EngineError, ModelError
+
+Hint = Literal["LATENCY", "THROUGHPUT"]
+
+REQUESTS = 2
+"""In flight: one runs, one is filled and waits (measured in docs/results/pipeline.md)."""
+
+_PRECISIONS = {"auto": "f32", "fp32": "f32", "bf16": "bf16"}
+
+
+class _Request(HostBuffer):
+    __slots__ = ("count", "outputs", "request", "started_ns")
+
+    def __init__(self, request: Any, index: int, names: list[str]) -> None:
+        super().__init__(request.get_input_tensor().data, index)
+        self.request = request
+        self.count = 0
+        self.started_ns = 0
+        self.outputs = {name: request.get_output_tensor(number).data for number, name in enumerate(names)}
+
+
+class OpenVinoEngine:
+    """`engines.engine.Engine` over one compiled model. Thread-safe."""
+
+    def __init__(
+        self,
+        file: ModelFile,
+        spec: ModelSpec,
+        options: ModelOptions,
+        *,
+        now_ns: Callable[[], int],
+        why: str,
+        hint: Hint = "LATENCY",
+        requests: int = REQUESTS,
+    ) -> None:
+        self._spec = spec
+        self._now_ns = now_ns
+        self._serial = hint == "LATENCY"
+        compiled = _compile(file, spec, options, hint, requests)
+        # A tensor may go by several names; the model file's are the ones that heads know.
+        names = [
+            next(tensor.name for tensor in file.outputs if tensor.name in output.get_names())
+            for output in compiled.outputs
+        ]
+        self._requests = [_Request(compiled.create_infer_request(), index, names) for index in range(requests)]
+        self._pool = BufferPool(self._requests)
+        self._running: deque[_Request] = deque()
+        self._last_end_ns = 0
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        self._description = (
+            f"OpenVINO {openvino.get_version().partition('-')[0]} on CPU ({why}), {spec.name}, float type {precision}, "
+            f"{threads} threads, {requests} requests in flight, {hint.lower()}"
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    @property
+    def max_batch(self) -> int:
+        return 1
+
+    def acquire(self) -> Buffer | None:
+        return self._pool.acquire()
+
+    def submit(self, buffer: Buffer, count: int) -> None:
+        request = self._own(buffer)
+        if count != 1:
+            msg = f"expected 1 picture a request, got {count}"
+            raise EngineError(msg)
+        self._pool.submitted(request)
+        request.count = count
+        request.started_ns = self._now_ns()
+        try:
+            request.request.start_async()
+        except RuntimeError as error:
+            self._pool.refused(request)
+            msg = f"OpenVINO did not start a request: {_first_line(error)}"
+            raise EngineError(msg) from error
+        with self._pool.changed:
+            self._running.append(request)
+            self._pool.changed.notify_all()
+
+    def completed(self) -> Completion | None:
+        """Requests are waited for in the order of their starting, in which one stream of execution also ends them."""
+        pool = self._pool
+        with pool.changed:
+            pool.changed.wait_for(lambda: bool(self._running) or (pool.closing and not pool.outstanding))
+            if not self._running:
+                return None
+            request = self._running.popleft()
+        error: EngineError | None = None
+        try:
+            request.request.wait()
+        except RuntimeError as failure:
+            error = EngineError(f"OpenVINO failed: {_first_line(failure)}")
+            error.__cause__ = failure
+        pool.completed(request)
+        return Completion(
+            buffer=request,
+            count=request.count,
+            outputs=None if error else request.outputs,
+            error=error,
+            engine_ns=self._engine_ns(request, error),
+        )
+
+    def release(self, buffer: Buffer) -> None:
+        self._pool.release(self._own(buffer))
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _engine_ns(self, request: _Request, error: EngineError | None) -> int:
+        """How long the network itself took; not the time in which the request waited for the one before it."""
+        if error is not None:
+            return 0
+        end_ns = request.started_ns + int(request.request.latency * 1e6)
+        with self._pool.changed:
+            start_ns = max(request.started_ns, self._last_end_ns) if self._serial else request.started_ns
+            self._last_end_ns = end_ns
+        return max(0, end_ns - start_ns)
+
+    def _own(self, buffer: Buffer) -> _Request:
+        if not isinstance(buffer, _Request) or self._requests[buffer.index] is not buffer:
+            msg = "this buffer belongs to another engine"
+            raise EngineError(msg)
+        return buffer
+
+
+def _compile(file: ModelFile, spec: ModelSpec, options: ModelOptions, hint: Hint, requests: int) -> Any:
+    width, height = spec.input.size
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": hint,
+        "PERFORMANCE_HINT_NUM_REQUESTS": requests,
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision],
+    }
+    if options.threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = options.threads
+    core = openvino.Core()
+    try:
+        model = core.read_model(file.path)
+        if model.is_dynamic():
+            model.reshape([1, 3, height, width])
+        return core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        msg = f"{file.path}: OpenVINO does not take it: {_first_line(error)}"
+        raise ModelError(msg, hint="try model.backend: onnxruntime") from error
+
+
+def _first_line(error: RuntimeError) -> str:
+    """OpenVINO's own words without the places in its source."""
+    lines = [
+        line for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "Check "))
+    ]
+    return lines[0].strip() if lines else str(error).splitlines()[0]
