@@ -93,7 +93,7 @@ def _look(
 def _read(found: Path) -> tuple[dict[int, FrameMessage], int]:
     """The frame messages by `seq`, and how many tracks were confirmed."""
     messages: dict[int, FrameMessage] = {}
-    confirmed = set()
+    confirmed: set[int] = set()
     decoder = msgspec.json.Decoder(FrameMessage)
     with found.open("rb") as lines:
         for line in lines:
@@ -166,4 +166,5 @@ def _bgr(picture: Picture) -> U8:
         msg = "only planar pictures of a synthetic camera can be drawn into"
         raise PictureError(msg)
     i420 = np.concatenate([planes.y.ravel(), planes.u.ravel(), planes.v.ravel()])
-    return cv2.cvtColor(i420.reshape(-1, planes.size_wh[0]), cv2.COLOR_YUV2BGR_I420)
+    bgr: U8 = cv2.cvtColor(i420.reshape(-1, planes.size_wh[0]), cv2.COLOR_YUV2BGR_I420)
+    return bgr
