@@ -32,6 +32,7 @@ MAX_VALUES: Final = 100_000
 
 _TAG = "tag:yaml.org,2002:"
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NOT_IN_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9%._~!$'()*+,;=-]")
 
 
@@ -244,6 +245,7 @@ def join(path: str, key: str) -> str:
     """The path of `key` in the mapping at `path`; what looks like a secret in a key is masked."""
     shown = scrub(key)
     shown = shown if len(shown) <= 40 else shown[:37] + "..."
+    shown = shown if _WORD.fullmatch(shown) else repr(shown)
     return f"{path}.{shown}" if path else shown
 
 

@@ -143,3 +143,7 @@ def _missing(error: ModuleNotFoundError) -> MissingExtraError:
 def entry() -> None:
     """What the `vedette` script calls."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

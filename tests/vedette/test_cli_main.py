@@ -1,0 +1,139 @@
+"""The command line as a whole: help, usage errors, exit statuses, and what it must not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from vedette import __version__
+from vedette.cli import main as cli
+from vedette.errors import ConfigError, LedgerError, SourceError, VedetteError
+
+
+def command(monkeypatch: pytest.MonkeyPatch, run: Callable[[object], int]) -> None:
+    """Make every command line run `run`."""
+    parser = SimpleNamespace(parse_args=lambda _words: SimpleNamespace(run=run))
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
+
+
+def raising(error: BaseException) -> Callable[[object], int]:
+    def run(_arguments: object) -> int:
+        raise error
+
+    return run
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "vedette demo" in said
+    assert "exit status: 0 all is well" in said
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_with_a_description(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: vedette {name}")
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+
+    assert capsys.readouterr().out == f"vedette {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["chek", "a.yaml"], ["UsageError: expected a command, got 'chek'", "  hint: did you mean 'check'?"]),
+        (
+            ["zebra"],
+            ["UsageError: expected a command, got 'zebra'", f"  hint: one of: {', '.join(cli.COMMANDS)}"],
+        ),
+        (
+            ["check"],
+            [
+                "UsageError: the following arguments are required: CONFIG",
+                "  hint: `vedette check --help` shows how it is used",
+            ],
+        ),
+        (
+            ["check", "a.yaml", "rtsp://user:hunter2@cam/1"],
+            ["UsageError: unrecognized arguments: rtsp://***@cam/1", "  hint: `vedette --help` shows how it is used"],
+        ),
+        (
+            ["check", "a.yaml", "--jsn"],
+            ["UsageError: unrecognized arguments: --jsn", "  hint: `vedette --help` shows how it is used"],
+        ),
+        (["rtsp://user:hunter2@cam/1"], ["UsageError: expected a command, got 'rtsp://***@cam/1'"]),
+        (["check", "none.yaml"], ["ConfigError: none.yaml: no such file"]),
+        (["check", "/"], ["ConfigError: /: expected a file, got a directory"]),
+    ],
+)
+def test_wrong_usage_is_explained(words: list[str], says: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+
+    assert capsys.readouterr().err.splitlines()[: len(says)] == says
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (ConfigError(["a: wrong", "b: wrong"]), 2, ["ConfigError: a: wrong", "ConfigError: b: wrong"]),
+        (SourceError("no rtsp://u:hunter2@h/", reason="auth"), 70, ["SourceError: no rtsp://***@h/"]),
+        (LedgerError("off by 1"), 71, ["LedgerError: off by 1"]),
+        (VedetteError("odd", hint="do this"), 70, ["VedetteError: odd", "  hint: do this"]),
+        (
+            ModuleNotFoundError("No module named 'openvino'", name="openvino.runtime"),
+            2,
+            [
+                "MissingExtraError: this needs the package openvino.runtime, which is not installed",
+                "  hint: pip install 'vedette[cpu]'",
+            ],
+        ),
+        (KeyboardInterrupt(), 130, []),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_an_error_becomes_lines_and_an_exit_status(
+    error: BaseException,
+    status: int,
+    says: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command(monkeypatch, raising(error))
+
+    assert cli.main(["run"]) == status
+    assert capsys.readouterr().err.splitlines() == says
+
+
+def test_our_own_fault_is_shown_with_its_traceback_and_without_passwords(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(monkeypatch, raising(KeyError("rtsp://u:hunter2@h/")))
+
+    assert cli.main(["run"]) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback (most recent call last):")
+    assert said.endswith("KeyError: 'rtsp://***@h/'\n")
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    script = f"{sys.executable} -m vedette.cli.main --help | true; echo ${{PIPESTATUS[0]}}"
+
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+
+    assert ended.stderr == ""
+    assert ended.stdout in ("0\n", "141\n")
