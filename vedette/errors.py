@@ -11,6 +11,7 @@
     ├── SinkError               a sink cannot deliver
     │   └── SpoolError          the spool cannot be opened, locked or read
     ├── MessageError            a message does not fit its schema
+    ├── SubscribeError          Redis refuses a subscriber for ever    exit status 2
     └── LedgerError             a frame was counted twice or not at all   exit status 71
 
 A message says what, where, got, expected; `hint` says what to do. End of stream is a value, never an error.
@@ -91,6 +92,12 @@ class SpoolError(SinkError):
 
 class MessageError(VedetteError):
     pass
+
+
+class SubscribeError(VedetteError):
+    """Redis refuses what a subscriber asks (password, rights, another type of key), or a single question fails."""
+
+    exit_status = 2
 
 
 class LedgerError(VedetteError):

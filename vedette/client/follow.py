@@ -1,0 +1,284 @@
+"""Following streams with XREAD: from a place on, in order, across lost connections and servers that come back empty.
+
+Position: the id of the last entry that was yielded. It moves before an item is yielded, and every fetched entry is
+yielded before the next command, so that whatever happens to the connection the position is exact.
+
+After each connection the position is checked, since another server may answer, or the same with older data: following
+goes on after the newest entry that both know. If there is none, it goes on from the beginning of what is there, and a
+Gap says so. A position from outside (an id of an earlier life) is checked in the same way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from vedette.client.entries import (
+    ORIGIN,
+    Entry,
+    after_id,
+    entries,
+    entries_by_key,
+    id_pair,
+    is_whole_id,
+    pairs,
+    read_event,
+    read_frame,
+    text_of,
+)
+from vedette.client.sequence import EventSequence, FrameSequence
+from vedette.client.steps import Link, Pause, Step, Steps, call
+from vedette.client.types import BadEntry, Gap, GapReason
+from vedette.errors import MessageError
+
+# How many yielded entries are remembered: a server that wrote its data every second (AOF everysec) and was killed comes
+# back without its last second, and frames and events of one second fit in here.
+REMEMBERED = 256
+# New streams are looked for when a read found nothing, and after so many reads that found something.
+DISCOVER_READS = 10
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a subscriber stands in one Redis stream, and what it needs to see what is missing there."""
+
+    key: str
+    stream: str
+    sequence: FrameSequence | EventSequence
+    id: str = ORIGIN
+    start: str | None = "$"
+    recent: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    suspect: GapReason | None = None
+    repeats: int = 0
+
+    def copy(self) -> Place:
+        """A twin to go on from, for a second feed."""
+        return Place(
+            key=self.key,
+            stream=self.stream,
+            sequence=self.sequence.copy(),
+            id=self.id,
+            start=self.start,
+            recent=self.recent.copy(),
+            suspect=self.suspect,
+        )
+
+    def take(self, entry: Entry) -> Iterable[Step]:
+        """Move past `entry`; what it makes the subscriber yield."""
+        self.id = entry[0]
+        self.recent.append(_fingerprint(entry))
+        if isinstance(self.sequence, FrameSequence):
+            yield from self._take_frame(self.sequence, entry)
+        else:
+            yield from self._take_event(self.sequence, entry)
+
+    def learn(self, entry: Entry) -> None:
+        """Note an entry yielded in an earlier life, or lying just before the start: what follows continues it."""
+        self.recent.append(_fingerprint(entry))
+        try:
+            if isinstance(self.sequence, FrameSequence):
+                self.sequence.note(read_frame(self.key, self.stream, entry).message)
+            else:
+                self.sequence.note(read_event(self.key, entry).message)
+        except MessageError:
+            return  # it only primes the counting; whoever reads this entry will report it
+
+    def _take_frame(self, sequence: FrameSequence, entry: Entry) -> Iterable[Step]:
+        try:
+            received = read_frame(self.key, self.stream, entry)
+        except MessageError as error:
+            yield BadEntry(id=entry[0], key=self.key, error=error.message)
+            return
+        suspect, self.suspect = self.suspect, None
+        gap = sequence.note(received.message, suspect)
+        if gap is not None:
+            yield gap
+        yield received
+
+    def _take_event(self, sequence: EventSequence, entry: Entry) -> Iterable[Step]:
+        if self.suspect is not None:
+            # Producers not heard of before this may have lost events, too; `n` shows only those already known.
+            yield Gap(key=self.key, stream="", reason=self.suspect)
+            self.suspect = None
+        try:
+            received = read_event(self.key, entry)
+        except MessageError as error:
+            yield BadEntry(id=entry[0], key=self.key, error=error.message)
+            return
+        if sequence.is_repeat(received.message):
+            self.repeats += 1
+            return
+        gap = sequence.note(received.message)
+        if gap is not None:
+            yield gap
+        yield received
+
+
+@dataclass(slots=True, kw_only=True)
+class Follow:
+    """What to follow. `find` asks for more streams (None: the streams given are all)."""
+
+    link: Link
+    places: dict[str, Place]
+    find: Callable[[], Generator[Step, Any, list[Place]]] | None
+    batch: int
+    block_ms: int
+    idle_ms: int | None
+
+    def steps(self) -> Steps:
+        """Yield items for ever, or until nothing has come for `idle_ms`."""
+        checked: set[str] = set()
+        while True:
+            try:
+                yield from self._read(checked)
+            except (RedisError, OSError) as error:
+                checked.clear()
+                yield from self.link.failed(error)
+            else:
+                return
+
+    def _read(self, checked: set[str]) -> Steps:
+        yield from self._discover(checked)
+        yield from self.link.works()
+        idle_ms, reads = 0, 0
+        while True:
+            wait_ms = self.block_ms if self.idle_ms is None else min(self.block_ms, self.idle_ms - idle_ms)
+            found = False
+            if not self.places:
+                yield Pause(wait_ms / 1000)
+            else:
+                for key, fetched in entries_by_key((yield from self._xread(wait_ms))):
+                    for entry in fetched:
+                        found = True
+                        yield from self.places[key].take(entry)
+            reads += 1
+            idle_ms = 0 if found else idle_ms + wait_ms
+            if not found and self.idle_ms is not None and idle_ms >= self.idle_ms:
+                return
+            if not found or reads >= DISCOVER_READS:
+                reads = 0
+                yield from self._discover(checked)
+
+    def _xread(self, wait_ms: int) -> Generator[Step, Any, Any]:
+        block: tuple[str | int, ...] = ("BLOCK", wait_ms) if wait_ms > 0 else ()
+        ids = [place.id for place in self.places.values()]
+        return (yield from call("XREAD", "COUNT", self.batch, *block, "STREAMS", *self.places, *ids))
+
+    def _discover(self, checked: set[str]) -> Steps:
+        if self.find is not None:
+            for place in (yield from self.find()):
+                self.places.setdefault(place.key, place)
+        for place in self.places.values():
+            if place.key not in checked:
+                yield from _settle(place)
+                checked.add(place.key)
+
+
+def _settle(place: Place) -> Steps:
+    """Make the place's id one of the server that answers now."""
+    start, place.start = place.start, None
+    try:
+        if start is not None:
+            yield from _settle_start(place, start)
+        elif place.recent:
+            yield from _settle_again(place)
+        elif place.id != ORIGIN and not (yield from _reaches(place)):
+            _reset(place)
+    except BaseException:
+        place.start = start  # the connection broke: the same question again
+        raise
+
+
+def _settle_start(place: Place, start: str) -> Steps:
+    if start == "$":
+        information = yield from _information(place.key)
+        if information is not None:
+            place.id = text_of(information["last-generated-id"])
+            for entry in entries([information["last-entry"]]):
+                place.learn(entry)
+        return
+    place.id = after_id(start)
+    if not is_whole_id(start) or id_pair(start) == (0, 0):
+        return
+    there = entries((yield from call("XRANGE", place.key, start, start)))
+    if there:
+        place.learn(there[0])
+    elif not (yield from _reaches(place)):
+        _reset(place)
+    elif not (yield from _is_before(place)):
+        place.suspect = "trimmed"
+
+
+def _settle_again(place: Place) -> Steps:
+    """After a lost connection: go on after the newest entry that was yielded and is still there."""
+    known = set(place.recent)
+    oldest, newest = place.recent[0][0], place.recent[-1][0]
+    # Nearly always the last one is there: no need to fetch them all.
+    for first, last in ((newest, newest), (oldest, newest)):
+        reply = yield from call("XREVRANGE", place.key, last, first, "COUNT", REMEMBERED)
+        for entry in entries(reply):
+            if _fingerprint(entry) in known:
+                place.id = entry[0]
+                return
+    # An id beyond the last yielded one was given by "$": nothing was between the two.
+    place.id = max(newest, place.id, key=id_pair)
+    if not (yield from _reaches(place)) or (yield from _is_before(place)):
+        _reset(place)
+    else:
+        place.suspect = "trimmed"
+
+
+def _fingerprint(entry: Entry) -> tuple[str, int]:
+    """What tells an entry from another one that has its id on another server: ids of files come from media time."""
+    return entry[0], hash(tuple(entry[1] or ()))
+
+
+def _information(key: str) -> Generator[Step, Any, dict[str, Any] | None]:
+    """XINFO STREAM, or None if there is no such key."""
+    try:
+        reply = yield from call("XINFO", "STREAM", key)
+    except ResponseError as error:
+        if "no such key" in str(error):
+            return None
+        raise
+    return pairs(reply)
+
+
+def _reaches(place: Place) -> Generator[Step, Any, bool]:
+    """Whether the stream has ever come as far as the place's id. If not, it is not the stream that gave the id."""
+    information = yield from _information(place.key)
+    return information is not None and id_pair(text_of(information["last-generated-id"])) >= id_pair(place.id)
+
+
+def _is_before(place: Place) -> Generator[Step, Any, bool]:
+    """Whether an entry up to the place's id is still there, so that nothing after it can have been trimmed."""
+    reply = yield from call("XRANGE", place.key, "-", place.id, "COUNT", 1)
+    return bool(entries(reply))
+
+
+def _reset(place: Place) -> None:
+    """The stream was begun anew: all that is in it is new."""
+    place.id = ORIGIN
+    place.recent.clear()
+    place.suspect = "reset"
+
+
+def frame_place(prefix: str, stream: str, start: str) -> Place:
+    key = f"{prefix}:frames:{stream}"
+    return Place(key=key, stream=stream, sequence=FrameSequence(key, stream), start=start)
+
+
+def event_place(prefix: str, start: str) -> Place:
+    key = f"{prefix}:events"
+    return Place(key=key, stream="", sequence=EventSequence(key), start=start)
+
+
+def frame_start(start: str | Mapping[str, str], stream: str, *, late: bool) -> str:
+    """Where to start in `stream`; one that appears later (`late`) is new and read from its beginning."""
+    if isinstance(start, str):
+        return "0" if late else start
+    return start.get(stream, "0")
