@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from engines.picture import PictureWriter
+from engines.runtimes import read_model_file
+from engines.spec import find_spec
+from engines.types import RgbPicture, YuvPlanes
 from pipeline.config import Config
 from pipeline.credits import FILE_CREDITS
 from pipeline.supervisor import Supervisor
 from stages.options import StreamOptions
-from stages.source import open_connection
+from stages.source import Decoded, open_connection
 from stages.source.av_open import open_input
 from stages.types import Clock
+from vedette.errors import SourceError
 
 Hint = Literal["LATENCY", "THROUGHPUT"]
 MODES: tuple[tuple[Hint, int], ...] = (("LATENCY", 1), ("LATENCY", 2), ("THROUGHPUT", 1), ("THROUGHPUT", 2))
@@ -41,7 +47,7 @@ class Roofline:
         self._permits = {options.id: threading.Semaphore(FILE_CREDITS) for options in self._coupled}
         self._whose: list[str] = []
         self._lock = threading.Lock()
-        self._infer: _OpenVino = _openvino(config, hint, requests)
+        self._infer: _OpenVino = _openvino(config, hint, requests, clock)
 
     def start(self) -> None:
         for options in self._config.streams:
@@ -101,10 +107,10 @@ class Roofline:
 class _OpenVino:
     """The runtime itself: `requests` requests in turn, each started as soon as it is done, on one filled input."""
 
-    def __init__(self, compiled: Any, requests: int, inputs: Sequence[npt.NDArray[Any]]) -> None:
+    def __init__(self, compiled: Any, requests: int, filled: npt.NDArray[Any]) -> None:
         self._requests = [compiled.create_infer_request() for _ in range(requests)]
         for request in self._requests:
-            request.input_tensor.data[:] = inputs[0]
+            request.get_input_tensor().data[:] = filled
         self._busy = [False] * requests
         self._next = 0
 
@@ -123,20 +129,36 @@ class _OpenVino:
                 request.wait()
 
 
-def _openvino(config: Config, hint: Hint, requests: int) -> _OpenVino:
+def _openvino(config: Config, hint: Hint, requests: int, clock: Clock) -> _OpenVino:
+    """The configured model, filled with the first stream's first picture, pre-processed as the pipeline does it."""
     import openvino
 
-    core = openvino.Core()
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": hint, "PERFORMANCE_HINT_NUM_REQUESTS": requests}
-    if config.model.precision != "auto":
-        settings["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[config.model.precision]
-    else:
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    spec = find_spec(read_model_file(Path(config.model.path))).spec
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": hint,
+        "PERFORMANCE_HINT_NUM_REQUESTS": requests,
+        "INFERENCE_PRECISION_HINT": "bf16" if config.model.precision == "bf16" else "f32",
+    }
     if config.model.threads is not None:
         settings["INFERENCE_NUM_THREADS"] = config.model.threads
-    compiled = core.compile_model(config.model.path, "CPU", settings)
-    # What the values are does not matter to the speed of a convolution, but zeros would be unlike any picture.
-    shape = [int(side) for side in compiled.input(0).shape]
-    rng = np.random.Generator(np.random.PCG64(0))
-    filled = rng.random(shape, np.float32) * (1.0 if compiled.input(0).element_type.is_real() else 255.0)
-    return _OpenVino(compiled, requests, [filled])
+    width, height = spec.input.size
+    core = openvino.Core()
+    model = core.read_model(config.model.path)
+    if model.is_dynamic():
+        model.reshape([1, 3, height, width])
+    compiled = core.compile_model(model, "CPU", settings)
+    filled = np.zeros((1, 3, height, width), compiled.input(0).element_type.to_dtype())
+    PictureWriter(spec.input).write(_first_picture(config.streams[0], clock), filled, 0)
+    return _OpenVino(compiled, requests, filled)
+
+
+def _first_picture(options: StreamOptions, clock: Clock) -> YuvPlanes | RgbPicture:
+    connection = open_connection(options, clock, threading.Event())
+    try:
+        for item in connection.pictures():
+            if isinstance(item, Decoded):
+                return item.picture.planes()
+    finally:
+        connection.close()
+    msg = f"stream {options.id}: no picture to fill the engine with"
+    raise SourceError(msg, reason="corrupt")
