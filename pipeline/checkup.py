@@ -35,6 +35,11 @@ State = Literal["ok", "warning", "wrong"]
 _AT_ONCE = 32
 """Streams opened at the same time; a guess: more would compete for the cores and run into their own time-outs."""
 _GRACE_S = 2.0
+_HINTS = {
+    "refused": "check the address and the port, and that the camera is on",
+    "timeout": "check the address, and that nothing between here and the camera blocks it",
+    "unresolved": "check the host's name, or write its address",
+}
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,16 +71,18 @@ def exit_status(findings: list[Finding]) -> int:
 def check_model(config: Config, clock: Clock) -> Finding:
     """Open the engine and close it again."""
     from engines.runtimes import open_engine
+    from stages.suppress import Suppress
 
     name = Path(config.model.path).name
     try:
         engine = open_engine(config.model, now_ns=clock.mono_ns)
+        try:
+            Suppress(engine.spec, config.model)  # knows whether the model has the classes that are asked for
+            return Finding(part="model", name=name, state="ok", detail=engine.description)
+        finally:
+            engine.close()
     except VedetteError as error:
         return Finding(part="model", name=name, state="wrong", detail=error.message, hint=error.hint)
-    try:
-        return Finding(part="model", name=name, state="ok", detail=engine.description)
-    finally:
-        engine.close()
 
 
 def check_streams(streams: tuple[StreamOptions, ...], clock: Clock) -> list[Finding]:
@@ -159,7 +166,7 @@ def _probe(options: StreamOptions, clock: Clock, stop: threading.Event) -> Findi
         finally:
             connection.close()
     except SourceError as error:
-        return _wrong(options, f"{error.message} ({error.reason})", error.hint)
+        return _wrong(options, f"{error.message} ({error.reason})", error.hint or _HINTS.get(error.reason))
     return _wrong(options, "ended before its first picture", None)
 
 

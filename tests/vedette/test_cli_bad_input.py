@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bad_input import BAD_CONFIGS, ENVIRON, BadConfig
+from tests.support.bad_input import BAD_CONFIGS, BAD_MODELS, ENVIRON, BadConfig, BadModel
 from vedette.cli.main import main
+
+SEED = Path(__file__).parents[2] / "engines/weights/vedette-n-seed_640x384.onnx"
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +32,24 @@ def test_a_wrong_configuration_is_explained(
     assert status == 2
     assert said.out == ""
     assert "hunter2-for-the-gate" not in said.err
+
+
+@pytest.mark.parametrize("case", BAD_MODELS, ids=lambda case: case.name)
+def test_a_wrong_model_is_explained(
+    case: BadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if case.content is None:
+        Path("model.onnx").symlink_to(SEED)
+    else:
+        Path("model.onnx").write_bytes(case.content)
+    if case.spec is not None:
+        Path("model.yaml").write_text(case.spec)
+
+    status = main(["model", "describe", "model.onnx"])
+
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert len(lines) in (len(case.says), len(case.says) + 1), "one line an error, and perhaps a hint"
+    for line, start in zip(lines, case.says, strict=False):
+        assert line.startswith(start)
