@@ -12,5 +12,6 @@ settings.load_profile("vedette")
 
 pytest_plugins: list[str] = [
     "tests.support.redis_server",
+    "tests.support.subscribers",
     "tests.support.rtsp",
 ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Self, cast
+from typing import Any, Generic, Self, TypeAlias, cast
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -33,6 +32,9 @@ from vedette.client.wire import AsyncWire
 from vedette.messages import FrameMessage, StreamState
 from vedette.secrets import SecretUrl
 
+# Held until they are closed, since an asynchronous connection cannot close itself when it is forgotten.
+_Feeds: TypeAlias = "set[_AsyncFeed[Any]]"
+
 
 class _AsyncFeed(Generic[M]):
     """An asynchronous iterator over what comes. One task iterates; `close` may be called from another.
@@ -48,6 +50,7 @@ class _AsyncFeed(Generic[M]):
         self._in_use = False
         self._cut = False
         self.bad = 0
+        self.closed: Callable[[_AsyncFeed[Any]], None] = _nobody
 
     def __aiter__(self) -> Self:
         return self
@@ -80,6 +83,7 @@ class _AsyncFeed(Generic[M]):
         self._closing.set()
         if not self._in_use:
             await self._wire.close()
+            self.closed(self)
 
     async def _advance(self) -> Received[M] | Gap | None:
         reply: Any = None
@@ -170,7 +174,7 @@ class AsyncGroupFeed(_AsyncFeed[M]):
 class AsyncGroup:
     """A member of a consumer group: what one member has taken, no other gets."""
 
-    def __init__(self, options: Options, group: GroupOptions, feeds: weakref.WeakSet[Any]) -> None:
+    def __init__(self, options: Options, group: GroupOptions, feeds: _Feeds) -> None:
         self._options = options
         self._group = group
         self._feeds = feeds
@@ -185,6 +189,7 @@ class AsyncGroup:
         plan = read_group(self._options, self._group, streams, auto_ack=auto_ack, idle_s=idle_s)
         feed: AsyncGroupFeed[FrameMessage] = AsyncGroupFeed(self._options, plan)
         self._feeds.add(feed)
+        feed.closed = self._feeds.discard
         return feed
 
     def events(self, *, auto_ack: bool = True, idle_s: float | None = None) -> AsyncGroupFeed[AnyEvent]:
@@ -192,6 +197,7 @@ class AsyncGroup:
         plan = read_group(self._options, self._group, None, auto_ack=auto_ack, idle_s=idle_s)
         feed: AsyncGroupFeed[AnyEvent] = AsyncGroupFeed(self._options, plan)
         self._feeds.add(feed)
+        feed.closed = self._feeds.discard
         return feed
 
 
@@ -215,7 +221,7 @@ class AsyncSubscriber:
         on_link: Callable[[LinkChange], None] | None = None,
     ) -> None:
         self._options = Options(url, prefix, block_s, Tls(tls_ca, tls_verify), on_bad, on_link)
-        self._feeds: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._feeds: _Feeds = set()
         self._wire = AsyncWire(self._options.url, self._options.tls)
 
     def __repr__(self) -> str:
@@ -240,6 +246,7 @@ class AsyncSubscriber:
         plan = follow_frames(self._options, streams, start, idle_s)
         feed: AsyncFeed[FrameMessage] = AsyncFeed(self._options, plan.steps(), plan.places)
         self._feeds.add(feed)
+        feed.closed = self._feeds.discard
         return feed
 
     def events(self, *, start: str = "$", idle_s: float | None = None) -> AsyncFeed[AnyEvent]:
@@ -247,6 +254,7 @@ class AsyncSubscriber:
         plan = follow_events(self._options, start, idle_s)
         feed: AsyncFeed[AnyEvent] = AsyncFeed(self._options, plan.steps(), plan.places)
         self._feeds.add(feed)
+        feed.closed = self._feeds.discard
         return feed
 
     def group(
@@ -268,3 +276,7 @@ class AsyncSubscriber:
             return await self._wire.ask(*args)
         except (RedisError, OSError) as error:
             self._options.fail(error)
+
+
+def _nobody(feed: _AsyncFeed[Any]) -> None:
+    """Nobody wants to know that a feed was closed."""
