@@ -36,6 +36,7 @@ help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: $(VENV)/.installed  ## make the environment (.venv) with the pipeline and its demonstration
+	@echo "Ready: $(BIN)/vedette --help, or make demo"
 
 demo: $(VENV)/.installed  ## see it work: 30 s of rendered cameras, or SOURCE=clip.mp4, or CONFIG=cameras.yaml; DURATION=0 is for ever
 	@exec $(BIN)/vedette demo $(if $(SOURCE),--source "$$SOURCE") $(if $(CONFIG),--config "$$CONFIG") \
@@ -102,7 +103,7 @@ $(BIN)/.tools: Makefile constraints/py311.txt constraints/py312.txt
 	touch $@
 
 $(VENV)/.installed: $(BIN)/.tools pyproject.toml
-	@echo "Installing Vedette and what it needs, about half a minute (800 MB in .venv) …"
+	@echo "Installing Vedette and what it needs, about half a minute (1 GB in .venv) …"
 	$(INSTALL) -e '.[cpu,demo]'
 	touch $@
 
