@@ -377,4 +377,5 @@ def _start_ns(options: StreamOptions) -> int | None:
 
 
 def _clock_note(off_s: float) -> str:
-    return f"the camera's clock is {abs(off_s):.1f} s {'ahead' if off_s > 0 else 'behind'}"
+    size = f"{abs(off_s):.1f} s" if abs(off_s) < 2 * 86400 else f"{abs(off_s) / 86400:.0f} days"
+    return f"the camera's clock is {size} {'ahead' if off_s > 0 else 'behind'}"

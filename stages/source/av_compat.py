@@ -51,7 +51,7 @@ def sender_wall_ns(packet: av.Packet[Any]) -> int | None:
     if len(data) < _PRFT.size:
         return None
     micros: int = _PRFT.unpack_from(data)[0]
-    return micros * 1000 if micros > 0 else None
+    return micros * 1000  # may be nonsense, also before 1970: a camera whose clock was never set
 
 
 def discard_all(stream: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.ledger import FailedReason, Ledger, StreamTotals
@@ -28,7 +29,7 @@ class RecordingIntake:
         self.ledger.open_stream(self.stream)
         self.seen: list[Seen] = []
         self._credits = credits
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
 
     def decoded(self, seq: int) -> None:
         self.ledger.decoded(self.stream, seq)
@@ -115,6 +116,12 @@ class RecordingIntake:
             if not change:
                 raise AssertionError(f"{state} ({reason}) did not come; {self._story()}")
             return change
+
+    def wait_until(self, what: str, reached: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
+        """Wait until `reached` is true; looked at whenever the stream did something."""
+        with self._changed:
+            if not self._changed.wait_for(reached, timeout_s):
+                raise AssertionError(f"{what} did not come; {self._story()}")
 
     def _epochs(self, epoch: int) -> list[bool]:
         return [seen.frame is not None and seen.frame.epoch >= epoch for seen in self.seen]
