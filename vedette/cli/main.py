@@ -90,8 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (0; 2 usage or configuration; 3 a stream failed; 70; 71; 130; 141)."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        status = _run(words)
-        sys.stdout.flush()
+        try:
+            status = _run(words)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is caught, also after argparse's SystemExit
     except VedetteError as error:
         return _say(error)
     except ModuleNotFoundError as error:
