@@ -2,15 +2,18 @@
 
 For a picture of w x h and an input of W x H:
 
-1. `letterbox` keeps the aspect: w' x h' is the largest even size that fits; `stretch` takes W x H. Offsets are even.
-2. Luma is scaled to w' x h', each chroma plane to w'/2 x h'/2, bilinearly (pixel centres aligned), rounded to 8 bits
-   (samples of more than 8 bits are scaled first and rounded once).
+1. `letterbox` keeps the aspect: w' x h' is the nearest even size that fits (at least 2); `stretch` takes W x H, less
+   the last column or row of an odd input. Offsets are even, so that the whole lies on the grid of chroma.
+2. Luma is scaled to w' x h', each chroma plane to w'/2 x h'/2, bilinearly (pixel centres aligned, no pre-filter), and
+   rounded to 8 bits; samples of more bits are scaled at their own depth. A grey picture has neutral chroma.
 3. Each 2 x 2 block of luma takes its chroma sample; the stream's own matrix (BT.601 or BT.709) and range give RGB,
-   rounded and clipped. Still images (RGB) skip this and are scaled as RGB.
+   rounded and clipped to 8 bits. Still images (RGB) skip this and are scaled as RGB.
 4. value = (level * scale - mean) / std, in the model's channel order; around the picture, that of the level `pad`.
+   An input of uint8 takes the levels themselves.
 
 Running, calibration and validation all call `PictureWriter`. No RGB copy of the source is made: all but the reading of
 the planes happens at the size of the input. Not thread-safe: one writer a thread, since it reuses its scratch memory.
+Reference in tests: tests/support/plain_picture.py, the four points above in float64.
 """
 
 from __future__ import annotations
@@ -29,13 +32,16 @@ from vedette.errors import PictureError
 # Luma weights of red and blue: ITU-R BT.601-7 (2.5.1), BT.709-6 (3.2).
 _LUMA_WEIGHTS = {YuvMatrix.BT601: (0.299, 0.114), YuvMatrix.BT709: (0.2126, 0.0722)}
 _NEUTRAL = 128
+_GEOMETRIES = 8
+"""Scratch memory is kept for so many sizes of pictures (a guess: cameras of one site are of few kinds)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """Where a picture lies in the network's input: input = source * scale + offset, for each axis.
 
-    `inner_wh` is the part of the input that the picture covers, at `offset_xy`.
+    `inner_wh` is the part of the input that the picture covers, at `offset_xy`. Coordinates are of pixels' edges: the
+    picture reaches from 0 to its width.
     """
 
     source_wh: SizeWH
@@ -80,69 +86,82 @@ def place(source_wh: SizeWH, spec: InputSpec) -> Placement:
 
 
 class PictureWriter:
-    """Writes pictures into slots of an engine's input. Keeps scratch memory for the last geometry."""
+    """Writes pictures into slots of an engine's input; remembers nothing of what a slot held before."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        gain = np.array([spec.scale / std for std in spec.std])
-        shift = np.array([-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)])
-        # In the order of the channels in the input; mean and std are given in that order, too.
-        self._gain = gain.astype(np.float32)
-        self._shift = shift.astype(np.float32)
-        self._raw = bool(np.all(gain == 1.0) and np.all(shift == 0.0))
-        self._order = (0, 1, 2) if spec.colour == "rgb" else (2, 1, 0)
-        self._scratch: _Scratch | None = None
-        self._borders: dict[tuple[int, int], Placement] = {}
+        # Both in the order of the input's channels, as mean and std are given.
+        self._gain = np.array([spec.scale / std for std in spec.std], np.float32)
+        self._shift = np.array([-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)], np.float32)
+        self._pad = np.float32(spec.pad) * self._gain + self._shift
+        self._channels = (0, 1, 2) if spec.colour == "rgb" else (2, 1, 0)
+        self._scratches: dict[SizeWH, _Scratch] = {}
 
     def write(self, picture: Picture | YuvPlanes | RgbPicture, array: npt.NDArray[Any], index: int) -> Placement:
-        """Fill `array[index]` (3, H, W), float32 or uint8, with the picture; other slots stay as they are.
+        """Fill `array[index]` (3, H, W), uint8 or floating, with the picture; other slots stay as they are.
 
-        Raises PictureError for planes that cannot be converted.
+        The picture's planes are only read. Raises PictureError for planes that cannot be converted, before anything
+        is written, and ValueError for an array that is not of the spec's size.
         """
+        width, height = self._spec.size
+        if array.shape[1:] != (3, height, width):
+            msg = f"expected an array of shape (batch, 3, {height}, {width}), got {array.shape}"
+            raise ValueError(msg)
         planes = picture if isinstance(picture, YuvPlanes | RgbPicture) else picture.planes()
-        placement = place(planes.size_wh, self._spec)
-        slot = array[index]
-        self._fill_border(array, index, placement)
-        (x, y), (width, height) = placement.offset_xy, placement.inner_wh
-        inner = [slot[channel, y : y + height, x : x + width] for channel in range(3)]
-        scratch = self._scratch
-        if scratch is None or scratch.size_wh != placement.inner_wh:
-            scratch = self._scratch = _Scratch(placement.inner_wh)
         if isinstance(planes, RgbPicture):
-            cv2.resize(planes.rgb, placement.inner_wh, dst=scratch.rgb, interpolation=cv2.INTER_LINEAR)
+            _check_rgb(planes)
+        else:
+            _check_yuv(planes)
+        placement = place(planes.size_wh, self._spec)
+        scratch = self._scratch(placement.inner_wh)
+        if isinstance(planes, RgbPicture):
+            _scale(planes.rgb, scratch.rgb)
         else:
             scratch.fill(planes)
-            scratch.convert(planes.matrix, planes.full_range)
-        self._store(scratch, inner)
+            scratch.convert(planes.matrix, full_range=planes.full_range)
+        slot = array[index]
+        self._fill_border(slot, placement)
+        (x, y), (inner_w, inner_h) = placement.offset_xy, placement.inner_wh
+        self._store(scratch, slot[:, y : y + inner_h, x : x + inner_w])
         return placement
 
-    def _store(self, scratch: _Scratch, inner: list[npt.NDArray[Any]]) -> None:
-        ordered = [inner[self._order.index(colour)] for colour in range(3)]  # red, green, blue
-        if inner[0].dtype == np.uint8:
-            cv2.split(scratch.rgb, ordered)
+    def _scratch(self, size_wh: SizeWH) -> _Scratch:
+        scratch = self._scratches.get(size_wh)
+        if scratch is None:
+            if len(self._scratches) >= _GEOMETRIES:
+                del self._scratches[next(iter(self._scratches))]
+            scratch = self._scratches[size_wh] = _Scratch(size_wh)
+        return scratch
+
+    def _store(self, scratch: _Scratch, inner: npt.NDArray[Any]) -> None:
+        """The picture's RGB as values into `inner` (3, h', w')."""
+        if inner.dtype == np.uint8:
+            cv2.split(scratch.rgb, [inner[channel] for channel in self._channels])
             return
         cv2.split(scratch.rgb, scratch.levels)
-        for colour, view in enumerate(ordered):
-            channel = self._order.index(colour)
-            if self._raw:
-                np.copyto(view, scratch.levels[colour])
-                continue
-            np.multiply(scratch.levels[colour], self._gain[channel], out=view, dtype=np.float32, casting="same_kind")
-            if self._shift[channel]:
-                np.add(view, self._shift[channel], out=view)
+        for level, channel in zip(scratch.levels, self._channels, strict=True):
+            view = inner[channel]
+            # Values are made in float32 whatever the input's type. Two passes in place beat one casting multiply (0.11
+            # against 0.13 ms) and OpenCV's scaled conversions (0.26 to 0.48 ms at 640x360).
+            values = view if view.dtype == np.float32 else np.empty(view.shape, np.float32)
+            np.copyto(values, level)
+            if self._gain[channel] != 1.0:
+                np.multiply(values, self._gain[channel], out=values)
+            if self._shift[channel] != 0.0:
+                np.add(values, self._shift[channel], out=values)
+            if values is not view:
+                np.copyto(view, values, casting="same_kind")
 
-    def _fill_border(self, array: npt.NDArray[Any], index: int, placement: Placement) -> None:
-        """Pad around the picture; only when the slot held another geometry before."""
-        key = (array.ctypes.data, index)
-        if self._borders.get(key) == placement:
-            return
-        self._borders[key] = placement
-        slot = array[index]
-        if slot.dtype == np.uint8:
-            slot[:] = self._spec.pad
-            return
+    def _fill_border(self, slot: npt.NDArray[Any], placement: Placement) -> None:
+        """Pad around the picture: every time, since who wrote to the slot before is not ours to know (4 to 40 us)."""
+        (x, y), (width, height) = placement.offset_xy, placement.inner_wh
+        right, below = x + width, y + height
         for channel in range(3):
-            slot[channel] = np.float32(self._spec.pad) * self._gain[channel] + self._shift[channel]
+            plane, value = slot[channel], self._spec.pad if slot.dtype == np.uint8 else self._pad[channel]
+            plane[:y] = value
+            plane[below:] = value
+            plane[y:below, :x] = value
+            plane[y:below, right:] = value
 
 
 class _Scratch:
@@ -159,38 +178,36 @@ class _Scratch:
         self.v = flat[luma + chroma :].reshape(half_h, half_w)
         self.rgb: U8 = np.zeros((height, width, 3), np.uint8)
         self.levels: list[U8] = [np.zeros((height, width), np.uint8) for _ in range(3)]
-        self._full_u: U8 | None = None
-        self._full_v: U8 | None = None
-        self._yuv: U8 | None = None
         self._uv: U8 | None = None
+        self._full: list[U8] = []
 
     def fill(self, planes: YuvPlanes) -> None:
         """Scale the planes to this size, 8 bits."""
-        _scale(planes.y, self.y, planes)
+        depth = 16 if planes.msb_aligned else planes.bits
+        _scale(planes.y, self.y, depth)
         if planes.uv is not None:
             if self._uv is None:
                 self._uv = np.zeros((*self.u.shape, 2), np.uint8)
-            _scale(planes.uv, self._uv, planes)
+            _scale(planes.uv, self._uv, depth)
             cv2.split(self._uv, [self.u, self.v])
         elif planes.u is not None and planes.v is not None:
-            _scale(planes.u, self.u, planes)
-            _scale(planes.v, self.v, planes)
+            _scale(planes.u, self.u, depth)
+            _scale(planes.v, self.v, depth)
         else:
             self.u[:] = self.v[:] = _NEUTRAL
 
-    def convert(self, matrix: YuvMatrix, full_range: bool) -> None:
+    def convert(self, matrix: YuvMatrix, *, full_range: bool) -> None:
         """RGB from the planes. OpenCV's own conversion is BT.601, limited range; all else is one 3 x 4 matrix."""
         if matrix is YuvMatrix.BT601 and not full_range:
             cv2.cvtColor(self.i420, cv2.COLOR_YUV2RGB_I420, dst=self.rgb)
             return
-        if self._full_u is None or self._full_v is None or self._yuv is None:
-            shape = self.y.shape
-            self._full_u, self._full_v = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-            self._yuv = np.zeros((*shape, 3), np.uint8)
-        cv2.resize(self.u, self.size_wh, dst=self._full_u, interpolation=cv2.INTER_NEAREST)
-        cv2.resize(self.v, self.size_wh, dst=self._full_v, interpolation=cv2.INTER_NEAREST)
-        cv2.merge([self.y, self._full_u, self._full_v], dst=self._yuv)
-        cv2.transform(self._yuv, yuv_to_rgb(matrix, full_range=full_range).astype(np.float32), dst=self.rgb)
+        if not self._full:
+            self._full = [np.zeros_like(self.y), np.zeros_like(self.y)]
+        _double(self.u, self._full[0])
+        _double(self.v, self._full[1])
+        # `rgb` may hold YUV for a moment: cv2.transform reads each pixel before it writes it.
+        cv2.merge([self.y, *self._full], dst=self.rgb)
+        cv2.transform(self.rgb, _MATRICES[matrix, full_range], dst=self.rgb)
 
 
 def yuv_to_rgb(matrix: YuvMatrix, *, full_range: bool) -> npt.NDArray[np.float64]:
@@ -210,14 +227,70 @@ def yuv_to_rgb(matrix: YuvMatrix, *, full_range: bool) -> npt.NDArray[np.float64
     return np.concatenate([linear, offset[:, None]], axis=1)
 
 
-def _scale(plane: npt.NDArray[Any], out: U8, planes: YuvPlanes) -> None:
+_MATRICES = {
+    (matrix, full_range): yuv_to_rgb(matrix, full_range=full_range).astype(np.float32)
+    for matrix in YuvMatrix
+    for full_range in (False, True)
+}
+
+
+def _double(half: U8, full: U8) -> None:
+    """Each sample of `half` as a block of 2 x 2 in `full`: 25 us at 640x360, cv2.resize takes 88."""
+    pairs = full.view(np.uint16)
+    np.multiply(half, np.uint16(0x0101), out=pairs[0::2])
+    pairs[1::2] = pairs[0::2]
+
+
+def _scale(plane: npt.NDArray[Any], out: U8, depth: int = 8) -> None:
+    """Scale a plane whose samples have `depth` bits to the size and the 8 bits of `out`."""
     size_wh = (out.shape[1], out.shape[0])
+    how = cv2.INTER_LINEAR
+    if _takes_centres(plane.shape[0], out.shape[0]) and _takes_centres(plane.shape[1], out.shape[1]):
+        how = cv2.INTER_NEAREST_EXACT
     if plane.dtype == np.uint8:
-        cv2.resize(plane, size_wh, dst=out, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(plane, size_wh, dst=out, interpolation=how)
         return
-    if plane.dtype != np.uint16:
-        msg = f"planes of {plane.dtype} cannot be converted, expected uint8 or uint16"
+    deep = cv2.resize(plane, size_wh, interpolation=how)
+    cv2.convertScaleAbs(deep, dst=out, alpha=256.0 / (1 << depth))
+
+
+def _takes_centres(source: int, target: int) -> bool:
+    """Shrunk by an odd whole number (1080 to 360 lines), each sample lies on one of the source's: no sum is needed.
+
+    The result is the same; a 1080p picture takes 0.12 ms instead of 0.28.
+    """
+    return source % target == 0 and source // target % 2 == 1
+
+
+def _check_rgb(picture: RgbPicture) -> None:
+    rgb = picture.rgb
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        msg = f"expected an RGB picture of shape (height, width, 3), uint8, got {rgb.shape}, {rgb.dtype}"
         raise PictureError(msg)
-    wide = cv2.resize(plane, size_wh, interpolation=cv2.INTER_LINEAR)
-    levels = 1 << (16 if planes.msb_aligned else planes.bits)
-    cv2.convertScaleAbs(wide, dst=out, alpha=256.0 / levels)
+
+
+def _check_yuv(planes: YuvPlanes) -> None:
+    """What OpenCV would choke on, or, worse, would put into memory of its own. Raises PictureError."""
+    dtype = planes.y.dtype
+    if dtype not in (np.uint8, np.uint16):
+        msg = f"planes of {dtype} cannot be converted, expected uint8 or uint16"
+        raise PictureError(msg)
+    low, high = (8, 8) if dtype == np.uint8 else (9, 16)
+    if not low <= planes.bits <= high:
+        msg = f"expected {low} to {high} bits in planes of {dtype}, got {planes.bits}"
+        raise PictureError(msg)
+    chroma = [plane for plane in (planes.u, planes.v, planes.uv) if plane is not None]
+    semi, planar = planes.uv is not None, planes.u is not None and planes.v is not None
+    shapes = {plane.shape for plane in chroma}
+    good = (
+        planes.y.ndim == 2
+        and len(chroma) == (1 if semi else 2 if planar else 0)
+        and len(shapes) < 2
+        and all(plane.dtype == dtype and plane.size > 0 for plane in chroma)
+        and all(shape[2:] == ((2,) if semi else ()) and len(shape) > 1 for shape in shapes)
+    )
+    if not good:
+        named = [(name, getattr(planes, name)) for name in ("y", "u", "v", "uv")]
+        found = ", ".join(f"{name} {plane.shape} {plane.dtype}" for name, plane in named if plane is not None)
+        msg = f"expected luma with u and v, with uv or alone, all of one type, got {found}"
+        raise PictureError(msg)
