@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,6 +31,9 @@ COCO_CLASSES: tuple[str, ...] = (
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 """The 80 classes of COCO in the order in which the models trained on it have them."""
+
+INPUT_TYPES = ("float32", "float16", "uint8")
+DESCRIBE_HINT = "`vedette model describe --help` shows a whole spec"
 
 _MAX_YAML_BYTES = 1 << 20
 
@@ -118,108 +122,120 @@ def spec_path(model: Path) -> Path:
 
 def find_spec(file: ModelFile) -> FoundSpec:
     """The spec of a model file: its YAML, its metadata, or what its inputs and outputs say. Raises ModelError."""
+    from engines.recognise import recognise  # it needs this module's types
+
     path = Path(file.path)
     beside = spec_path(path)
     if beside.exists():
-        spec, origin = _read(beside), str(beside)
+        spec, origin, where = _read(beside), str(beside), str(beside)
     elif "vedette" in file.metadata:
-        spec, origin = _parse(file.metadata["vedette"], f"{path} (metadata)"), "the file's metadata"
+        where = f"{path} (metadata)"
+        spec, origin = _parse(file.metadata["vedette"], where), "the file's metadata"
     else:
-        spec, origin = _recognise(file), "recognised by its inputs and outputs"
-    if spec.sha256 and spec.sha256 != file.sha256:
-        msg = f"{origin}: sha256: expected that of {path.name}, {file.sha256[:12]}…, got {spec.sha256[:12]}…"
+        spec, origin, where = recognise(file), "recognised by its inputs and outputs", str(path)
+    if spec.sha256 and spec.sha256.lower() != file.sha256:
+        msg = f"{where}: sha256: expected that of {path.name}, {file.sha256[:12]}…, got {spec.sha256[:12]}…"
         raise ModelError(msg, hint="the spec belongs to another file; remove it or make it anew")
-    _check(spec, file, origin)
+    problems = _disagreements(spec, file)
+    if problems:
+        raise ModelError("; ".join(f"{where}: {problem}" for problem in problems))
     return FoundSpec(spec=msgspec.structs.replace(spec, sha256=file.sha256), origin=origin)
 
 
 def _read(path: Path) -> ModelSpec:
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(_MAX_YAML_BYTES + 1)
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise ModelError(msg) from error
     if len(text) > _MAX_YAML_BYTES:
-        msg = f"{path}: expected a small YAML file, got {len(text)} bytes"
+        msg = f"{path}: expected a small YAML file, got more than {_MAX_YAML_BYTES} bytes"
         raise ModelError(msg)
     return _parse(text, str(path))
 
 
 def _parse(text: bytes | str, where: str) -> ModelSpec:
+    """Raises ModelError with everything that is wrong, each with its path."""
     try:
         plain = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         msg = f"{where}:{place} expected YAML: {getattr(error, 'problem', None) or 'it cannot be read as text'}"
         raise ModelError(msg) from error
-    if not isinstance(plain, dict):
-        msg = f"{where}: expected keys and values, got {type(plain).__name__}"
-        raise ModelError(msg, hint="see `vedette model describe --help`")
-    for section, known in ((plain, ModelSpec), (plain.get("input"), InputSpec)):
-        names = [field.encode_name for field in msgspec.structs.fields(known)]
-        for key in section if isinstance(section, dict) else ():
-            if key not in names:
-                near = difflib.get_close_matches(str(key), names, 1)
-                msg = f"{where}: {key}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
-                raise ModelError(msg)
-    try:
-        return msgspec.convert(plain, ModelSpec, strict=True)
-    except msgspec.ValidationError as error:
-        msg = f"{where}: {error}"
+    except (ValueError, RecursionError) as error:  # not text; a date that is none; brackets without end
+        msg = f"{where}: expected YAML: {str(error).splitlines()[0]}"
         raise ModelError(msg) from error
+    if not isinstance(plain, dict):
+        got = "nothing" if plain is None else f"a {type(plain).__name__}"
+        msg = f"{where}: expected keys and values, got {got}"
+        raise ModelError(msg, hint=DESCRIBE_HINT)
+    problems = _problems(plain, ModelSpec, "")
+    if problems:
+        raise ModelError("; ".join(f"{where}: {problem}" for problem in problems), hint=DESCRIBE_HINT)
+    return msgspec.convert(plain, ModelSpec)
 
 
-def _recognise(file: ModelFile) -> ModelSpec:
-    """The spec of a file whose inputs and outputs leave no doubt. Raises ModelError naming the keys to add."""
-    path = Path(file.path)
-    size = _input_size(file)
-    outputs = {tensor.name: tensor.shape for tensor in file.outputs}
-    shapes = list(outputs.values())
-    if size is not None and len(shapes) == 1 and len(shapes[0]) == 3:
-        width, height = size
-        cells = sum((width // stride) * (height // stride) for stride in (8, 16, 32))
-        _, rows, columns = shapes[0]
-        # x, y, w, h, objectness and COCO's 80 classes on three grids: YOLOX, whose inputs are raw BGR levels.
-        if rows == cells and columns == 5 + len(COCO_CLASSES):
-            return ModelSpec(
-                name=path.stem,
-                head="yolox",
-                classes=COCO_CLASSES,
-                input=InputSpec(size=size, align="top_left", colour="bgr", scale=1.0),
-            )
-    said = f"inputs {', '.join(map(str, file.inputs))}; outputs {', '.join(map(str, file.outputs))}"
-    msg = f"{path}: its {said} do not tell how to run it"
-    hint = f"write {spec_path(path)} with the keys name, head, classes, input: {{size: [width, height]}}"
-    if set(outputs) == {"boxes", "scores"}:
-        count = outputs["scores"][-1]
-        msg = f"{path}: looks like YOLO-NAS (boxes, scores), but the names of its {count} classes are not in it"
-        hint = f"write {spec_path(path)} with the keys name, head: yolo_nas, classes, input: {{size: [width, height]}}"
-    raise ModelError(msg, hint=hint)
+def _problems(plain: dict[Any, Any], kind: type[msgspec.Struct], prefix: str) -> list[str]:
+    """What keeps `plain` from being a `kind`, one line each."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    problems = []
+    for key in plain:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, 1)
+            problems.append(f"{prefix}{key}: unknown key" + (f", did you mean {near[0]!r}?" if near else ""))
+    for name, field in fields.items():
+        if name not in plain:
+            if field.required:
+                problems.append(f"{prefix}{name}: missing")
+        elif isinstance(plain[name], dict) and field.type is InputSpec:
+            problems += _problems(plain[name], InputSpec, f"{prefix}{name}.")
+        else:
+            try:
+                msgspec.convert(plain[name], field.type)
+            except (msgspec.ValidationError, OverflowError) as error:
+                problems.append(_said(str(error), prefix + name))
+    return problems
 
 
-def _input_size(file: ModelFile) -> tuple[int, int] | None:
+def _said(error: str, path: str) -> str:
+    """A validation error in our words: "size[0]: expected int, got str" for "Expected `int`, got `str` - at `$[0]`"."""
+    words, _, at = error.partition(" - at ")
+    words = words.replace("array", "list").replace("object", "mapping")
+    return f"{path}{at.strip('`').removeprefix('$')}: {words[:1].lower()}{words[1:].replace('`', '')}"
+
+
+def _disagreements(spec: ModelSpec, file: ModelFile) -> list[str]:
+    """Where the spec does not fit the file's input, or cannot be worked with; the outputs are their head's affair."""
     if len(file.inputs) != 1 or len(file.inputs[0].shape) != 4:
-        return None
-    _, channels, height, width = file.inputs[0].shape
-    return (width, height) if channels == 3 and width > 0 and height > 0 else None
-
-
-def _check(spec: ModelSpec, file: ModelFile, origin: str) -> None:
-    """Hold the spec against the file. Raises ModelError."""
-    if len(file.inputs) != 1 or len(file.inputs[0].shape) != 4 or file.inputs[0].shape[1] not in {3, -1}:
-        said = ", ".join(map(str, file.inputs)) or "none"
-        msg = f"{file.path}: input: expected one of shape (batch, 3, height, width), got {said}"
-        raise ModelError(msg)
-    _, _, height, width = file.inputs[0].shape
+        got = ", ".join(map(str, file.inputs)) or "none"
+        return [f"input: expected {Path(file.path).name} to have one, (batch, 3, height, width), got {got}"]
+    (tensor,) = file.inputs
+    batch, channels, height, width = tensor.shape
+    problems = []
+    if batch not in {1, -1} or channels not in {3, -1}:
+        problems.append(f"input: expected {Path(file.path).name} to take (1, 3, height, width), got {tensor}")
     want_width, want_height = spec.input.size
     if width not in {-1, want_width} or height not in {-1, want_height}:
-        msg = f"{origin}: input.size: expected [{width}, {height}] as in {file.path}, got [{want_width}, {want_height}]"
-        raise ModelError(msg)
-    if len(set(spec.classes)) != len(spec.classes):
-        twice = next(name for name in spec.classes if spec.classes.count(name) > 1)
-        msg = f"{origin}: classes: {twice!r} stands there twice"
-        raise ModelError(msg)
-    if min(spec.input.std) <= 0.0:
-        msg = f"{origin}: input.std: expected numbers > 0, got {list(spec.input.std)}"
-        raise ModelError(msg)
+        expected = ", ".join("any" if side < 0 else str(side) for side in (width, height))
+        name = Path(file.path).name
+        problems.append(f"input.size: expected [{expected}] as in {name}, got [{want_width}, {want_height}]")
+    if tensor.dtype not in INPUT_TYPES:
+        problems.append(f"input: expected {Path(file.path).name} to take {', '.join(INPUT_TYPES)}, got {tensor}")
+    numbers = {"scale": (spec.input.scale,), "mean": spec.input.mean, "std": spec.input.std}
+    for key, values in numbers.items():
+        if not all(map(math.isfinite, values)) or (key != "mean" and min(values) <= 0.0):
+            kind = "finite numbers" if key == "mean" else "finite numbers > 0"
+            problems.append(f"input.{key}: expected {kind}, got {', '.join(f'{value:g}' for value in values)}")
+    if tensor.dtype == "uint8" and (spec.input.scale, *spec.input.mean, *spec.input.std) != (1, 0, 0, 0, 1, 1, 1):
+        problems.append(
+            f"input.scale: expected 1, without mean and std, for an input of uint8, got {spec.input.scale:g}"
+        )
+    for position, name in enumerate(spec.classes):
+        first = spec.classes.index(name)
+        if not name.strip():
+            problems.append(f"classes[{position}]: expected a name, got {name!r}")
+        elif first != position:
+            problems.append(f"classes[{position}]: expected names that differ, got {name!r}, as classes[{first}]")
+    return problems
