@@ -62,12 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
         lines = [problem.replace("synthetic://street: ", "--", 1) for problem in error.problems]
         raise UsageError("; ".join(lines)) from error
 
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from stages.source.synthetic.dataset import write_dataset
 
     columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not sys.stderr.isatty(), transient=True, console=_stderr()) as bar:
+    with Progress(*columns, disable=not sys.stderr.isatty(), transient=True, console=Console(stderr=True)) as bar:
         task = bar.add_task("rendering", total=options.frames)
         written = write_dataset(arguments.out, options, every=arguments.every, progress=lambda: bar.advance(task))
     if arguments.json:
@@ -86,9 +87,3 @@ def _plain(key: str, text: str) -> str:
         msg = f"--{key}: expected a plain value, got {text!r}"
         raise UsageError(msg)
     return text
-
-
-def _stderr():  # type: ignore[no-untyped-def]
-    from rich.console import Console
-
-    return Console(stderr=True)

@@ -6,6 +6,7 @@ corner of the top left pixel. Canvas: the picture enlarged by `canvas_scale`, in
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,12 @@ class Camera:
         """Picture pixels to the canvas's fixed point, where whole numbers are the centres of pixels."""
         scale = self.canvas_scale * (1 << SHIFT)
         fixed = np.clip(xy, -_FAR_PX, _FAR_PX) * scale - (1 << (SHIFT - 1))
-        return np.rint(fixed).astype(np.int32)
+        rounded: I32 = np.rint(fixed).astype(np.int32)
+        return rounded
+
+    def canvas_pixels(self, world: npt.ArrayLike) -> F64:
+        """World points to canvas pixels, not rounded."""
+        return self.project(np.asarray(world, np.float64))[0] * self.canvas_scale
 
     def ground_view(self, z: float) -> tuple[float, float]:
         """The x at which the line z = const on the ground (metres) enters and leaves the picture's width."""
@@ -73,6 +79,7 @@ def street_camera(size_wh: tuple[int, int], canvas_scale: int) -> Camera:
     return Camera(size_wh, canvas_scale, focal, np.array([0.0, 3.5, 0.0]), np.stack([right, down, forward]))
 
 
+@functools.lru_cache(maxsize=8192)
 def tint(colour: Colour, factor: float) -> Colour:
     """The colour, `factor` times as bright."""
     return (

@@ -1,7 +1,7 @@
 """Writes a rendered scene as a data set: a video, pictures, and the truth as COCO JSON.
 
-Called by `vedette synth`. The folder is written beside its place under another name and moved there when it is complete,
-so that half a data set is never taken for a whole one.
+Called by `vedette synth`. The folder is written beside its place under another name and moved there when it is
+complete, so that half a data set is never taken for a whole one.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from stages.source.synthetic.camera import F64, Camera, Colour, tint
+from stages.source.synthetic.camera import F64, I32, Camera, Colour, tint
 from stages.source.synthetic.shapes import CONVEX, OUTLINE, Shape
 
 Point = tuple[float, float, float]
@@ -41,7 +41,7 @@ class Mesh:
         lit: bool = True,
         glow: bool = False,
     ) -> None:
-        """Add a face. `normal` None: seen from both sides. `lit`: shaded by the sun; `glow`: keeps its colour at night."""
+        """Add a face. `normal` None: seen from both sides; `lit`: shaded by the sun; `glow`: shines at night."""
         if normal is not None and lit:
             world = np.array([normal[0] * self.direction, normal[2], normal[1] * self.direction])
             strength = float(world @ SUN)
@@ -94,6 +94,7 @@ class Mesh:
         self._frozen = (points, centres, normals, colours)
         self._always = np.array([face[3] is None for face in self._faces])
         self._glows = np.array([face[6] for face in self._faces])
+        self._daylight = [face[4] for face in self._faces]
         self._spans = [(face[0], face[0] + face[1], face[5]) for face in self._faces]
 
     def world(self, points: F64, base: F64) -> F64:
@@ -104,18 +105,24 @@ class Mesh:
         out[..., 2] = points[..., 1] * self.direction + base[2]
         return out
 
-    def shapes(self, camera: Camera, base: F64, light: F64) -> list[Shape]:
-        """The faces turned towards the camera, in order; `light` (3,) by channel."""
+    def shapes(self, camera: Camera, base: F64, light: F64, more: F64) -> tuple[list[Shape], I32]:
+        """The faces turned towards the camera, in order, and `more` points (N, 3) of the body's frame on the canvas.
+
+        `light` (3,) by channel.
+        """
         assert self._frozen is not None
         points, centres, normals, colours = self._frozen
         eye = camera.position - base
         local = np.array([eye[0] * self.direction, eye[2] * self.direction, eye[1]])
         seen = self._always | (((local - centres) * normals).sum(1) > 0.0)
-        canvas = camera.canvas(camera.project(self.world(points, base))[0])
-        tinted = np.where(self._glows[:, None], colours, np.minimum(colours * light, 255.0)).astype(np.int64).tolist()
+        canvas = camera.canvas(camera.project(self.world(np.concatenate([points, more]), base))[0])
+        if bool((light == 1.0).all()):
+            tinted = self._daylight
+        else:
+            lit = np.where(self._glows[:, None], colours, np.minimum(colours * light, 255.0)).astype(np.int64)
+            tinted = [(blue, green, red) for blue, green, red in lit.tolist()]
         out: list[Shape] = []
         for i in np.flatnonzero(seen).tolist():
             start, end, kind = self._spans[i]
-            colour = tinted[i]
-            out.append((kind, canvas[start:end], (colour[0], colour[1], colour[2])))
-        return out
+            out.append((kind, canvas[start:end], tinted[i]))
+        return out, canvas[len(points) :]

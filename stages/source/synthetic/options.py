@@ -54,7 +54,7 @@ class SyntheticOptions:
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,18}", text) or not low <= int(text) <= high:
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
             msg = f"a whole number from {low} to {high}"
             raise ValueError(msg)
         return int(text)
@@ -64,7 +64,7 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
 
 def _number(low: float, high: float, *, open_low: bool = False) -> Callable[[str], float]:
     def read(text: str) -> float:
-        plain = re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text)
+        plain = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text)
         if plain is None or not low <= float(text) <= high or (open_low and float(text) == low):
             msg = f"a number {'above' if open_low else 'from'} {low:g} {'up ' if open_low else ''}to {high:g}"
             raise ValueError(msg)
@@ -75,7 +75,7 @@ def _number(low: float, high: float, *, open_low: bool = False) -> Callable[[str
 
 def read_size(text: str) -> tuple[int, int]:
     """`640x360` as (640, 360). Raises ValueError, whose text is what was expected."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
     size = (int(match[1]), int(match[2])) if match else (0, 0)
     if any(side % 2 or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in size):
         msg = f"WIDTHxHEIGHT, both even, from {MIN_SIDE_PX} to {MAX_SIDE_PX}, such as 640x360"
@@ -123,7 +123,8 @@ def parse_synthetic(url: str) -> SyntheticOptions:
     problems: list[str] = []
     values: dict[str, Any] = {}
     if parts.scheme.lower() != SCHEME:
-        raise ConfigError(f"{SCHEME}: expected a URL such as synthetic://street?people=8, got scheme {parts.scheme!r}")
+        msg = f"{SCHEME}: expected a URL such as synthetic://street?people=8, got scheme {parts.scheme!r}"
+        raise ConfigError(msg)
     scenery = parts.netloc + parts.path.rstrip("/")
     if scenery not in get_args(Scenery):
         problems.append(f"synthetic://: expected the scene to be 'street', got {scenery!r}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from engines.types import SizeWH, YuvMatrix, YuvPlanes
-from stages.source.synthetic.scene import Headlamps, Scene, Shadow
-from stages.source.synthetic.shapes import SHIFT, U8, paint
+from stages.source.synthetic.props import Layer
+from stages.source.synthetic.scene import Headlamps, Scene
+from stages.source.synthetic.shapes import U8, Shape, paint
 
 _NOISE_MARGIN = 64
 _MIX = 0x9E3779B97F4A7C15
@@ -50,6 +53,8 @@ class Renderer:
         self._canvas = np.empty_like(self._backdrop.lit)
         self._mask = np.zeros(self._canvas.shape[:2], np.uint8)
         width, height = scene.camera.size_wh
+        far_ground = scene.camera.project(np.array([0.0, 0.0, 1e6]))[0]
+        self._horizon = min(max(0, int(far_ground[1])), height) * scene.camera.canvas_scale
         self._small = np.empty((height, width, 3), np.uint8)
         options = scene.options
         rng = np.random.Generator(np.random.PCG64([options.seed, 99]))
@@ -75,8 +80,7 @@ class Renderer:
         stage = self.scene.stage(frame)
         canvas = self._canvas
         np.copyto(canvas, self._backdrop.lit)
-        for shadow in stage.shadows:
-            self._cast(shadow)
+        self._cast(stage.shadows)
         layers = list(self._backdrop.layers)
         for drawing in stage.drawings:
             while layers and layers[0].z > drawing.z:
@@ -92,25 +96,17 @@ class Renderer:
             self._shine(lamps)
         return self._small
 
-    def _restore(self, layer) -> None:  # type: ignore[no-untyped-def]
+    def _restore(self, layer: Layer) -> None:
         tall, wide = layer.mask.shape
         part = (slice(layer.y, layer.y + tall), slice(layer.x, layer.x + wide))
         cv2.copyTo(self._backdrop.lit[part], layer.mask, self._canvas[part])
 
-    def _cast(self, shadow: Shadow) -> None:
-        """Replace the ground under the shadow by the ground in shadow."""
-        points = np.concatenate([points for _, points, _ in shadow.shapes]) >> SHIFT
-        pad = max(kind for kind, _, _ in shadow.shapes)
-        pad = max(pad, 0) + 2
-        height, width = self._mask.shape
-        x0, y0 = np.maximum(points.min(axis=0) - pad, 0).tolist()
-        x1, y1 = np.minimum(points.max(axis=0) + pad + 1, (width, height)).tolist()
-        if x0 >= x1 or y0 >= y1:
-            return
-        paint(self._mask, [(kind, points, (255, 255, 255)) for kind, points, _ in shadow.shapes])
-        part = (slice(y0, y1), slice(x0, x1))
-        cv2.copyTo(self._backdrop.shaded[part], self._mask[part], self._canvas[part])
-        self._mask[part] = 0
+    def _cast(self, shadows: Sequence[Shape]) -> None:
+        """Replace the ground under the shadows by the ground in shadow."""
+        paint(self._mask, shadows)
+        ground = slice(self._horizon, None)
+        cv2.copyTo(self._backdrop.shaded[ground], self._mask[ground], self._canvas[ground])
+        self._mask.fill(0)
 
     def _shine(self, lamps: Headlamps) -> None:
         """Add the light of a vehicle's lamps to the small picture."""
@@ -131,9 +127,9 @@ class Renderer:
         left, top, right, bottom = max(0, x0), max(0, y0), min(width, x0 + 2 * rx), min(height, y0 + 2 * ry)
         if left >= right or top >= bottom:
             return
-        glow = cv2.resize(self._flare, (2 * rx, 2 * ry), interpolation=cv2.INTER_LINEAR)
+        glow: U8 = cv2.resize(self._flare, (2 * rx, 2 * ry), interpolation=cv2.INTER_LINEAR)
         part = glow[top - y0 : bottom - y0, left - x0 : right - x0]
-        coloured = cv2.merge([cv2.multiply(part, factor) for factor in tone])
+        coloured = cv2.merge([cv2.convertScaleAbs(part, alpha=factor) for factor in tone])
         area = self._small[top:bottom, left:right]
         self._small[top:bottom, left:right] = cv2.add(area, coloured)
 

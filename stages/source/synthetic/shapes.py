@@ -20,7 +20,8 @@ CONVEX, OUTLINE = -1, -2
 Shape = tuple[int, I32, Colour]
 """(kind, points (N, 2) in the canvas's fixed point, colour); kind is CONVEX, OUTLINE, or the width of a line."""
 
-U8 = npt.NDArray[np.uint8]
+U8 = npt.NDArray[Any]
+"""uint8; cv2's annotations know no narrower type."""
 
 
 def paint(canvas: U8, shapes: Sequence[Shape]) -> None:
@@ -37,14 +38,15 @@ def paint(canvas: U8, shapes: Sequence[Shape]) -> None:
 def paint_mask(mask: U8, shapes: Sequence[Shape], value: int, offset_xy: tuple[int, int] = (0, 0)) -> None:
     """Draw the silhouette of the shapes in one value, moved by `offset_xy` whole canvas pixels."""
     shift = np.array(offset_xy, np.int32) << SHIFT
+    colour = (value,)
     for kind, points, _ in shapes:
-        moved = points + shift
+        moved: npt.NDArray[Any] = points + shift
         if kind == CONVEX:
-            cv2.fillConvexPoly(mask, moved, value, cv2.LINE_8, SHIFT)
+            cv2.fillConvexPoly(mask, moved, colour, cv2.LINE_8, SHIFT)
         elif kind == OUTLINE:
-            cv2.fillPoly(mask, [moved], value, cv2.LINE_8, SHIFT)
+            cv2.fillPoly(mask, [moved], colour, cv2.LINE_8, SHIFT)
         else:
-            cv2.polylines(mask, [moved], False, value, kind, cv2.LINE_8, SHIFT)
+            cv2.polylines(mask, [moved], False, colour, kind, cv2.LINE_8, SHIFT)
 
 
 def extent(shapes: Sequence[Shape]) -> tuple[float, float, float, float]:

@@ -5,12 +5,19 @@ Drawn once at start, in metres times a scale, then seen through the camera by a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from stages.source.synthetic import street
 from stages.source.synthetic.camera import Colour, blend, tint
 from stages.source.synthetic.shapes import U8
+
+_Box = Callable[[float, float, float, float, Colour], None]
+"""Fills a rectangle: from, to across, from, to up in metres, colour."""
 
 GROUND_X = (-14.0, 90.0)
 GROUND_Z = (4.0, street.WALL)
@@ -18,9 +25,7 @@ GROUND_SCALE = 40
 WALL_SCALE = 36
 
 
-def grain(
-    rng: np.random.Generator, shape_hw: tuple[int, int], cell: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def grain(rng: np.random.Generator, shape_hw: tuple[int, int], cell: int) -> npt.NDArray[Any]:
     """Smooth noise (H, W) float32 around 0, about -1 to 1, whose patches are `cell` pixels wide."""
     height, width = max(2, shape_hw[0] // cell + 2), max(2, shape_hw[1] // cell + 2)
     coarse = rng.random((height, width), dtype=np.float32) * 2.0 - 1.0
@@ -182,8 +187,16 @@ def _bricks(image: U8, rng: np.random.Generator, colour: Colour) -> None:
 
 
 def _window(
-    box, rng: np.random.Generator, centre: float, base: float, width: float, height: float, wall: Colour, *, night: bool
-) -> None:  # type: ignore[no-untyped-def]
+    box: _Box,
+    rng: np.random.Generator,
+    centre: float,
+    base: float,
+    width: float,
+    height: float,
+    wall: Colour,
+    *,
+    night: bool,
+) -> None:
     left, right = centre - width / 2, centre + width / 2
     lit = night and float(rng.random()) < 0.45
     glass: Colour = (96, 180, 226) if lit else (92, 84, 74)
@@ -208,8 +221,16 @@ def _window(
 
 
 def _shopfront(
-    image: U8, box, rng: np.random.Generator, width: float, height: float, wall: Colour, shop: Colour, *, night: bool
-) -> None:  # type: ignore[no-untyped-def]
+    image: U8,
+    box: _Box,
+    rng: np.random.Generator,
+    width: float,
+    height: float,
+    wall: Colour,
+    shop: Colour,
+    *,
+    night: bool,
+) -> None:
     """The ground floor: panes with goods behind them, a door, a fascia with lettering, an awning."""
     box(0.12, width - 0.12, 0, height - 0.15, tint(shop, 0.8))
     count = max(2, round(width / 2.6))

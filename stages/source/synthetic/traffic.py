@@ -201,7 +201,7 @@ class Traffic:
             rng = self._rng(_DRIVER, slot, generation)
             model: Model | None = None
             if not long_ones:
-                model = ("hatchback", "saloon", "estate", "van")[int(rng.integers(4))]  # type: ignore[assignment]
+                model = ("hatchback", "saloon", "estate", "van")[int(rng.integers(4))]
             vehicle = build_vehicle(rng, lane[1], model, night=self._night)
             begins = delay if begins_s is None else begins_s
             return Driver(
@@ -244,7 +244,7 @@ class Traffic:
 
     def _park(self, number: int) -> tuple[int, Vehicle, float]:
         rng = self._rng(_PARKED, number, 0)
-        model: Model = ("hatchback", "saloon", "estate")[int(rng.integers(3))]  # type: ignore[assignment]
+        model: Model = ("hatchback", "saloon", "estate")[int(rng.integers(3))]
         first = self._options.people + self._options.vehicles + 2 * self._options.bikes
         return self._id(first + number, 0), build_vehicle(rng, -1, model), street.PARKED_X[number]
 

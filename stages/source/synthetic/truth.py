@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.source.synthetic.props import Layer
 from stages.source.synthetic.scene import Drawing, Kind, Scene
 from stages.source.synthetic.shapes import U8, extent, paint_mask
 
@@ -70,7 +71,7 @@ def _touches(box: Box, width: int, height: int) -> bool:
     return box[0] < width and box[1] < height and box[2] > 0 and box[3] > 0
 
 
-def _hide(front: U8, layer) -> None:  # type: ignore[no-untyped-def]
+def _hide(front: U8, layer: Layer) -> None:
     tall, wide = layer.mask.shape
     part = front[layer.y : layer.y + tall, layer.x : layer.x + wide]
     part[layer.mask > 0] = 0
@@ -84,11 +85,14 @@ def _measure(
     x0, y0 = int(np.floor(full[0])) - 2, int(np.floor(full[1])) - 2
     whole = np.zeros((int(np.ceil(full[3])) + 3 - y0, int(np.ceil(full[2])) + 3 - x0), np.uint8)
     paint_mask(whole, drawing.shapes, 1, (-x0, -y0))
-    total = int(np.count_nonzero(whole))
-    within = whole[max(0, -y0) : max(0, height - y0), max(0, -x0) : max(0, width - x0)]
-    in_picture = int(np.count_nonzero(within))
-    if total == 0 or in_picture == 0:
+    # clipped by the picture's edge, cv2 may set other pixels than in the open: count each where it is drawn
+    own = np.zeros((height, width), np.uint8)
+    paint_mask(own, drawing.shapes, 1)
+    in_picture = int(np.count_nonzero(own))
+    if in_picture == 0:
         return None
+    within = whole[max(0, -y0) : max(0, height - y0), max(0, -x0) : max(0, width - x0)]
+    total = in_picture + int(np.count_nonzero(whole)) - int(np.count_nonzero(within))
     bounds = _bounds(whole > 0)
     assert bounds is not None
     full_px = tuple((value + offset) / scale for value, offset in zip(bounds, (x0, y0, x0, y0), strict=True))
