@@ -41,7 +41,6 @@ install: $(VENV)/.installed  ## make the environment (.venv) with the pipeline a
 demo: $(VENV)/.installed  ## see it work: 30 s of rendered cameras, or SOURCE=clip.mp4, or CONFIG=cameras.yaml; DURATION=0 is for ever
 	@exec $(BIN)/vedette demo $(if $(SOURCE),--source "$$SOURCE") $(if $(CONFIG),--config "$$CONFIG") \
 		$(if $(MODEL),--model "$$MODEL") $(if $(DURATION),--duration "$$DURATION")
-export SOURCE CONFIG MODEL DURATION
 
 test: $(VENV)/.installed-for-tests debian  ## run every test, with a real Redis and a real RTSP server, then `make check`
 	@$(BIN)/python -m pytest -q -m "not gpu" --durations=10 $(TESTS)
@@ -61,6 +60,12 @@ schema: $(VENV)/.installed  ## write the JSON Schemas of configuration and messa
 	@$(BIN)/python -m pipeline.config_schema > $(VENV)/schema.json
 	mv $(VENV)/schema.json configs/vedette.schema.json
 	$(BIN)/python -m vedette.schema
+
+# In the environment for these two alone: quoting is safe there, and ${NAME} in a configuration sees no more than it did.
+demo bench: export SOURCE := $(SOURCE)
+demo bench: export CONFIG := $(CONFIG)
+demo bench: export MODEL := $(MODEL)
+demo bench: export DURATION := $(DURATION)
 
 bench: $(VENV)/.installed  ## measure the pipeline of CONFIG= against its roofline
 	@exec $(BIN)/vedette bench pipeline "$${CONFIG:?which configuration? make bench CONFIG=FILE}"

@@ -20,6 +20,7 @@ from pipeline.config import Config
 from pipeline.config_checks import Checks, absolute, file_path
 from pipeline.config_convert import convert
 from pipeline.config_yaml import MAX_BYTES, Document, read_yaml
+from pipeline.logs import hide_in_logs
 from stages.options import JsonlSinkOptions, RedisSinkOptions, SinkOptions, StreamOptions, TlsOptions
 from vedette.errors import ConfigError
 from vedette.secrets import SecretUrl
@@ -34,7 +35,8 @@ def load_config(path: Path | str, environ: Mapping[str, str]) -> Config:
     """The configuration in the file at `path`, `${NAME}` taken from `environ`, all paths absolute, modes filled in.
 
     Raises ConfigError with one problem for each thing that is wrong, in the order of the file; no problem ever holds
-    a password or a value from the environment. Logs a warning for each password that stands in the file itself.
+    a password or a value from the environment. Logs a warning for each password that stands in the file itself, and
+    has every password and token masked in the logs from then on.
     """
     path = Path(path)
     try:
@@ -62,6 +64,7 @@ def _build(document: Document, path: str, base: Path) -> Config:
         problems = sorted(converted.problems, key=lambda problem: _line(document, problem[0]))
         raise ConfigError([f"{path}: {where}: {text}" if where else f"{path}: {text}" for where, text in problems])
     config: Config = converted.value
+    hide_in_logs(_secrets(config))
     for where, shown in _clear_passwords(config, document):
         logger.warning("%s: %s: a password in clear, %s; ${NAME} takes it from the environment", path, where, shown)
     return _settle(config, base)
@@ -122,6 +125,13 @@ def _clear_passwords(config: Config, document: Document) -> list[tuple[str, str]
             if isinstance(url, SecretUrl) and url.has_password and type(raw) is str:
                 found.append((f"{section}[{index}].url", str(url)))
     return found
+
+
+def _secrets(config: Config) -> list[str]:
+    urls = [stream.url for stream in config.streams]
+    urls += [sink.url for sink in config.sinks if isinstance(sink, RedisSinkOptions)]
+    token = config.http.token if config.http else None
+    return [word for url in urls for word in url.secrets()] + ([token.reveal()] if token else [])
 
 
 def _settle(config: Config, base: Path) -> Config:

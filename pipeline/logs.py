@@ -14,12 +14,12 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 from stages.types import Clock
-from vedette.secrets import SecretUrl, scrub
+from vedette.secrets import MASK, scrub
 
 LogFormat = Literal["auto", "human", "json"]
 
@@ -58,11 +58,11 @@ def configure_logging(
     return handler
 
 
-def hide_in_logs(urls: Sequence[SecretUrl]) -> None:
-    """From now on mask the passwords of `urls` wherever they stand in a log, in a URL or alone."""
+def hide_in_logs(words: Iterable[str]) -> None:
+    """From now on mask these words (passwords, tokens) wherever they stand in a log, in a URL or alone."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LogHandler):
-            handler.hide(urls)
+            handler.hide(words)
 
 
 @dataclass(slots=True)
@@ -79,14 +79,15 @@ class LogHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self.setFormatter(formatter)
         self._clock = clock
-        self._urls: tuple[SecretUrl, ...] = ()
+        self._hidden: tuple[str, ...] = ()
         self._repeats: dict[tuple[str, int, object, str], _Repeats] = {}
         self._lock = threading.Lock()
 
-    def hide(self, urls: Sequence[SecretUrl]) -> None:
-        """Mask the passwords of these URLs, too."""
+    def hide(self, words: Iterable[str]) -> None:
+        """Mask these words, too; shorter ones than four letters only where they stand in a URL."""
         with self._lock:
-            self._urls = tuple({*self._urls, *urls})
+            found = {form for word in words if len(word) >= 4 for form in (word, json.dumps(word)[1:-1])}
+            self._hidden = tuple(sorted({*self._hidden, *found}, key=len, reverse=True))
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._is_due(record):
@@ -100,7 +101,9 @@ class LogHandler(logging.StreamHandler[TextIO]):
         except (TypeError, ValueError) as error:  # arguments that do not fit the template
             record.msg, record.args = f"{record.msg!r} with {record.args!r}: {error}", None
             text = formatter.format(record)
-        return scrub(text, *self._urls)
+        for word in self._hidden:
+            text = text.replace(word, MASK)
+        return scrub(text)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
         """Nothing: logging would print the record's raw arguments, secrets included, where writing just failed."""

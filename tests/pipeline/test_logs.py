@@ -8,12 +8,14 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pipeline.config_file import load_config
 from pipeline.logs import LogHandler, configure_logging, hide_in_logs
+from tests.support.bad_input import ENVIRON, GOOD
 from tests.support.clock import FakeClock
-from vedette.secrets import SecretUrl
 
 PASSWORD = "hunter2"
 URL = f"rtsp://user:{PASSWORD}@cam/1"
@@ -117,7 +119,7 @@ def test_no_password_in_message_field_traceback_or_warning(
     make: type[io.StringIO], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = make(clock)
-    hide_in_logs([SecretUrl(URL)])
+    hide_in_logs([PASSWORD])
 
     logger.info("opening %s", URL)
     logger.info("opening", extra={"url": URL})
@@ -133,6 +135,25 @@ def test_no_password_in_message_field_traceback_or_warning(
     text = out.getvalue()
     assert PASSWORD not in text
     assert text.count("***") >= 5
+
+
+def test_a_hidden_word_is_found_in_json_whatever_its_letters(clock: FakeClock) -> None:
+    out = as_json(clock)
+    hide_in_logs(['q"uo\\te', "pässword"])
+
+    logger.info("AUTH %s %s", 'q"uo\\te', "pässword")
+
+    assert entries(out)[0]["message"] == "AUTH *** ***"
+
+
+def test_what_a_configuration_holds_is_hidden_from_then_on(clock: FakeClock, tmp_path: Path) -> None:
+    out = human(clock)
+    (tmp_path / "site.yaml").write_text(GOOD.replace('8080"', '8080", token: "${TOKEN}"'))
+
+    load_config(tmp_path / "site.yaml", ENVIRON | {"TOKEN": "open-sesame"})
+    logger.info("AUTH user %s open-sesame", ENVIRON["GATE_PASSWORD"])
+
+    assert "AUTH user *** ***" in out.getvalue()
 
 
 def test_a_repeated_line_is_held_back_and_counted(clock: FakeClock) -> None:
