@@ -91,7 +91,7 @@ clean:  ## remove the environment and what tools left behind
 
 # The environment. Each stamp is younger than what it was made of, so a second `make` installs nothing.
 
-$(BIN)/.tools: Makefile constraints/py311.txt constraints/py312.txt
+$(BIN)/.tools: constraints/py311.txt constraints/py312.txt
 	@if [ -z "$(PYTHON)" ]; then
 		echo "Vedette needs Python 3.11 or 3.12; python3 is $$(python3 -V 2>&1). Give one: make install PYTHON=/path/to/python3.12" >&2
 		exit 1

@@ -16,10 +16,12 @@ import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from stages.types import Clock
 from vedette.secrets import MASK, scrub
+
+if TYPE_CHECKING:
+    from stages.types import Clock  # brings numpy, which a subscriber's machine need not have
 
 LogFormat = Literal["auto", "human", "json"]
 
