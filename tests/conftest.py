@@ -14,4 +14,5 @@ pytest_plugins: list[str] = [
     "tests.support.redis_server",
     "tests.support.subscribers",
     "tests.support.rtsp",
+    "tests.support.http_camera",
 ]

@@ -5,6 +5,8 @@ PyAV's exception texts hold the URL with its password: only FFmpeg's own words (
 
 from __future__ import annotations
 
+import errno
+
 import av.error
 
 from stages.types import Reason
@@ -68,6 +70,8 @@ def opening_failed(
     if url.scheme in ("rtsps", "https"):
         hint = "if its certificate is its own, give tls.ca, or tls.verify: false to trust it blindly"
         return source_error(Reason.REFUSED, f"no secure connection: {said}", hint=hint)
+    if error.errno == errno.EIO:
+        return source_error(Reason.EOF, f"the connection broke while it was opened: {said}")
     return source_error(Reason.REFUSED, said)
 
 

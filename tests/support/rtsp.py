@@ -200,6 +200,10 @@ class RtspServer:
         self._mounts[path] = mount
         self._do("mount", **mount)
 
+    def forget(self, path: str) -> None:
+        """Do not serve `/path` again after the next start."""
+        del self._mounts[path]
+
     def switch(self, path: str, index: int) -> None:
         """Go on with another of the mount's media, once the present one is at its end."""
         self._do("switch", path=f"/{path}", index=index)

@@ -91,7 +91,7 @@ class Mount:
     def feed(self, source, over):
         """Push one access unit after the other at the mount's rate, from the first one on, for ever."""
         period = int(1e9 / self.fps)
-        while source.current_state < Gst.State.PAUSED or source.get_clock() is None:
+        while source.current_state < Gst.State.PLAYING or source.get_clock() is None:
             if over.wait(0.002):
                 return
         clock = source.get_clock()

@@ -202,6 +202,18 @@ def test_camera_that_dies_and_comes_back_is_streamed_again(camera: RtspServer, t
     assert stream.intake.totals.reconnections == {"eof": 1}
 
 
+def test_camera_that_comes_back_with_another_codec_is_streamed_again(camera: RtspServer, tmp_path: Path) -> None:
+    with RunningStream(camera.url("gate")) as stream:
+        stream.intake.wait_frames(10)
+        camera.kill()
+        camera.forget("gate")
+        camera.start()
+        camera.mount("gate", painted_units(tmp_path, "hevc", frames=50, codec="libx265", size_wh=(640, 480)), fps=FPS)
+        stream.intake.wait_frames(10, epoch=1)
+        status = stream.runner.status()
+    assert (status.codec, status.size_wh) == ("hevc", (640, 480))
+
+
 def test_camera_that_hangs_is_stalled_and_streamed_again_when_it_goes_on(camera: RtspServer) -> None:
     with RunningStream(camera.url("gate"), read_timeout_s=0.7, open_timeout_s=2) as stream:
         stream.intake.wait_frames(10)
