@@ -7,7 +7,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, cast
 
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from vedette.client.address import Tls
@@ -25,7 +24,7 @@ from vedette.client.plan import (
     read_group,
     streams_of,
 )
-from vedette.client.steps import Call, Pause, Steps
+from vedette.client.steps import Call, Interrupted, Pause, Steps
 from vedette.client.sync import done
 from vedette.client.types import AnyEvent, BadEntry, Gap, LinkChange, M, Received
 from vedette.client.wire import AsyncWire
@@ -92,7 +91,7 @@ class _AsyncFeed(Generic[M]):
             # The task was cancelled while a reply was awaited: that connection is spoilt.
             await self._wire.close()
             self._cut = False
-            error = RedisConnectionError("interrupted")
+            error = Interrupted("interrupted")
         while True:
             try:
                 step = self._steps.send(reply) if error is None else self._steps.throw(error)
@@ -149,23 +148,17 @@ class AsyncFeed(_AsyncFeed[M]):
 class AsyncGroupFeed(_AsyncFeed[M]):
     """A member's messages. With `auto_ack` an item is acknowledged when the next one is asked for; else by `ack`."""
 
-    def __init__(self, options: Options, plan: GroupRead) -> None:
+    def __init__(self, options: Options, plan: GroupRead, asks: AsyncWire) -> None:
         super().__init__(options, plan.steps())
         self._plan = plan
-        # The other connection may be blocked in a read, by another task.
-        self._ack_wire = AsyncWire(options.url, options.tls)
+        self._asks = asks
         self.consumer = plan.consumer
-
-    async def close(self) -> None:
-        """End the iteration; see `Feed.close`."""
-        await super().close()
-        await self._ack_wire.close()
 
     async def ack(self, *items: Received[M]) -> None:
         """Say that these are done. If Redis is away, it is told when it is back and the next item is asked for."""
         for share, ids in done(self._plan, items):
             try:
-                await self._ack_wire.ask("XACK", share.key, self._plan.group, *ids)
+                await self._asks.ask("XACK", share.key, self._plan.group, *ids)
             except (RedisError, OSError):
                 continue
             share.acknowledged.difference_update(ids)
@@ -174,10 +167,11 @@ class AsyncGroupFeed(_AsyncFeed[M]):
 class AsyncGroup:
     """A member of a consumer group: what one member has taken, no other gets."""
 
-    def __init__(self, options: Options, group: GroupOptions, feeds: _Feeds) -> None:
+    def __init__(self, options: Options, group: GroupOptions, feeds: _Feeds, asks: AsyncWire) -> None:
         self._options = options
         self._group = group
         self._feeds = feeds
+        self._asks = asks
 
     @property
     def consumer(self) -> str:
@@ -187,7 +181,7 @@ class AsyncGroup:
     def frames(self, *streams: str, auto_ack: bool = True, idle_s: float | None = None) -> AsyncGroupFeed[FrameMessage]:
         """Take a share of the frames of `streams`, of all streams if none is named."""
         plan = read_group(self._options, self._group, streams, auto_ack=auto_ack, idle_s=idle_s)
-        feed: AsyncGroupFeed[FrameMessage] = AsyncGroupFeed(self._options, plan)
+        feed: AsyncGroupFeed[FrameMessage] = AsyncGroupFeed(self._options, plan, self._asks)
         self._feeds.add(feed)
         feed.closed = self._feeds.discard
         return feed
@@ -195,7 +189,7 @@ class AsyncGroup:
     def events(self, *, auto_ack: bool = True, idle_s: float | None = None) -> AsyncGroupFeed[AnyEvent]:
         """Take a share of the events."""
         plan = read_group(self._options, self._group, None, auto_ack=auto_ack, idle_s=idle_s)
-        feed: AsyncGroupFeed[AnyEvent] = AsyncGroupFeed(self._options, plan)
+        feed: AsyncGroupFeed[AnyEvent] = AsyncGroupFeed(self._options, plan, self._asks)
         self._feeds.add(feed)
         feed.closed = self._feeds.discard
         return feed
@@ -261,7 +255,7 @@ class AsyncSubscriber:
         self, name: str, *, consumer: str | None = None, start: str = "$", claim_idle_s: float = 30.0
     ) -> AsyncGroup:
         """Join the consumer group `name`; see `Subscriber.group`."""
-        return AsyncGroup(self._options, GroupOptions(name, consumer, start, claim_idle_s), self._feeds)
+        return AsyncGroup(self._options, GroupOptions(name, consumer, start, claim_idle_s), self._feeds, self._wire)
 
     async def latest(self, stream: str) -> Received[FrameMessage] | None:
         """The newest frame of `stream`, None if there is none. Raises SubscribeError or MessageError."""

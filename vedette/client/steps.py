@@ -68,6 +68,10 @@ def is_outage(error: Exception) -> bool:
     return isinstance(error, _RETRIED) and not isinstance(error, _NEVER_RETRIED)
 
 
+class Interrupted(redis_errors.ConnectionError):
+    """Thrown in for a reply that nobody awaited, because an exception from outside came first. No outage."""
+
+
 class Link:
     """Whether Redis can be reached, and how long to wait before the next attempt: 0.1 s doubling to 5 s, jittered."""
 
@@ -80,6 +84,8 @@ class Link:
         """Report an outage once, then wait. Raises SubscribeError for what waiting does not mend."""
         if not (is_outage(error) or is_reply(error, *_RETRIED_CODES)):
             raise refused(self._url, error) from error
+        if isinstance(error, Interrupted):
+            return
         if self._up and not is_reply(error, *_RETRIED_CODES):
             self._up = False
             yield LinkChange(up=False, text=f"{unreachable(self._url, error)}; trying again")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, cast
 
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from vedette.client.address import Tls
@@ -26,7 +25,7 @@ from vedette.client.plan import (
     read_group,
     streams_of,
 )
-from vedette.client.steps import Call, Pause, Steps
+from vedette.client.steps import Call, Interrupted, Pause, Steps
 from vedette.client.types import AnyEvent, BadEntry, Gap, LinkChange, M, Received
 from vedette.client.wire import Wire
 from vedette.messages import FrameMessage, StreamState
@@ -81,7 +80,7 @@ class _Feed(Generic[M]):
             # An exception from outside (KeyboardInterrupt) came while a reply was awaited: that connection is spoilt.
             self._wire.close()
             self._cut = False
-            error = RedisConnectionError("interrupted")
+            error = Interrupted("interrupted")
         while True:
             try:
                 step = self._steps.send(reply) if error is None else self._steps.throw(error)
@@ -135,23 +134,17 @@ class Feed(_Feed[M]):
 class GroupFeed(_Feed[M]):
     """A member's messages. With `auto_ack` an item is acknowledged when the next one is asked for; else by `ack`."""
 
-    def __init__(self, options: Options, plan: GroupRead) -> None:
+    def __init__(self, options: Options, plan: GroupRead, asks: Wire) -> None:
         super().__init__(options, plan.steps())
         self._plan = plan
-        # The other connection may be blocked in a read, by another thread.
-        self._ack_wire = Wire(options.url, options.tls)
+        self._asks = asks
         self.consumer = plan.consumer
-
-    def close(self) -> None:
-        """End the iteration; see `Feed.close`."""
-        super().close()
-        self._ack_wire.close()
 
     def ack(self, *items: Received[M]) -> None:
         """Say that these are done. If Redis is away, it is told when it is back and the next item is asked for."""
         for share, ids in done(self._plan, items):
             try:
-                self._ack_wire.ask("XACK", share.key, self._plan.group, *ids)
+                self._asks.ask("XACK", share.key, self._plan.group, *ids)
             except (RedisError, OSError):
                 continue
             share.acknowledged.difference_update(ids)
@@ -160,10 +153,11 @@ class GroupFeed(_Feed[M]):
 class Group:
     """A member of a consumer group: what one member has taken, no other gets."""
 
-    def __init__(self, options: Options, group: GroupOptions, feeds: weakref.WeakSet[Any]) -> None:
+    def __init__(self, options: Options, group: GroupOptions, feeds: weakref.WeakSet[Any], asks: Wire) -> None:
         self._options = options
         self._group = group
         self._feeds = feeds
+        self._asks = asks
 
     @property
     def consumer(self) -> str:
@@ -173,14 +167,14 @@ class Group:
     def frames(self, *streams: str, auto_ack: bool = True, idle_s: float | None = None) -> GroupFeed[FrameMessage]:
         """Take a share of the frames of `streams`, of all streams if none is named."""
         plan = read_group(self._options, self._group, streams, auto_ack=auto_ack, idle_s=idle_s)
-        feed: GroupFeed[FrameMessage] = GroupFeed(self._options, plan)
+        feed: GroupFeed[FrameMessage] = GroupFeed(self._options, plan, self._asks)
         self._feeds.add(feed)
         return feed
 
     def events(self, *, auto_ack: bool = True, idle_s: float | None = None) -> GroupFeed[AnyEvent]:
         """Take a share of the events."""
         plan = read_group(self._options, self._group, None, auto_ack=auto_ack, idle_s=idle_s)
-        feed: GroupFeed[AnyEvent] = GroupFeed(self._options, plan)
+        feed: GroupFeed[AnyEvent] = GroupFeed(self._options, plan, self._asks)
         self._feeds.add(feed)
         return feed
 
@@ -260,7 +254,7 @@ class Subscriber:
         `consumer` names this member: give a name that stays the same across restarts, so that a restarted member takes
         up at once what it had not finished. What a member holds for longer than `claim_idle_s` another one takes over.
         """
-        return Group(self._options, GroupOptions(name, consumer, start, claim_idle_s), self._feeds)
+        return Group(self._options, GroupOptions(name, consumer, start, claim_idle_s), self._feeds, self._wire)
 
     def latest(self, stream: str) -> Received[FrameMessage] | None:
         """The newest frame of `stream`, None if there is none. Raises SubscribeError or MessageError."""

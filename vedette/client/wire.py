@@ -64,7 +64,13 @@ class AsyncWire:
 
     async def execute(self, *args: str | bytes | int) -> Any:
         """Send one command, return its reply. Raises RedisError or OSError; any exception spoils the connection."""
+        task = asyncio.current_task()
+        cancelled_before = 0 if task is None else task.cancelling()
         await self._connection.send_command(*args)
+        if task is not None and task.cancelling() > cancelled_before:
+            # redis-py sends inside asyncio.wait_for, which in Python 3.11 swallows a cancellation that comes in the
+            # moment of success (python/cpython#86296); the feed would then wait as if nobody had cancelled it.
+            raise asyncio.CancelledError
         return await self._connection.read_response()
 
     async def ask(self, *args: str | bytes | int) -> Any:
