@@ -185,8 +185,7 @@ def _check_redis(sink: RedisSinkOptions, streams: list[str]) -> Finding:
     try:
         client.ping()
         leased = [stream for stream in streams if client.exists(f"{sink.prefix}:lease:{stream}")]
-        server = client.info("server")["redis_version"]
-        durable = client.info("persistence")["aof_enabled"]
+        info = client.info()
     except redis.exceptions.AuthenticationError:
         return finding("wrong", "user or password refused", "check user and password in the sink's url")
     except redis.exceptions.ResponseError as error:
@@ -196,10 +195,15 @@ def _check_redis(sink: RedisSinkOptions, streams: list[str]) -> Finding:
         return finding("wrong", _words(error), hint)
     finally:
         client.close()
+    server = info.get("redis_version", "?")
+    if info.get("cluster_enabled"):
+        return finding("wrong", "a Redis Cluster, which is not supported", "use one server, or a master with replicas")
+    if info.get("role") == "slave":
+        return finding("wrong", "a read-only replica", "give the address of the master")
     if leased:
         hint = "another process publishes them now; both at once is refused"
         return finding("warning", f"Redis {server}, leased at the moment: {', '.join(leased)}", hint)
-    if not durable:
+    if not info.get("aof_enabled"):
         hint = "events survive a restart of Redis only with `appendonly yes` there"
         return finding("warning", f"Redis {server} without an append-only file", hint)
     return finding("ok", f"Redis {server}")
