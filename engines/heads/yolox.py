@@ -36,11 +36,11 @@ class YoloxHead:
         # A class score is at most 1: where the objectness is below the threshold, nothing can be above it.
         anchors = np.flatnonzero(raw[:, 4] >= score)
         found = raw[anchors]
-        rows, classes, values = choose(found[:, 5:] * found[:, 4:5], score, self._labels)
-        anchors, found = anchors[rows], found[rows]
-        strides = self._strides[anchors]
         # Garbage may overflow; what is not finite is dropped.
         with np.errstate(over="ignore", invalid="ignore"):
+            rows, classes, values = choose(found[:, 5:] * found[:, 4:5], score, self._labels)
+            anchors, found = anchors[rows], found[rows]
+            strides = self._strides[anchors]
             centres = (found[:, 0:2] + self._cells[anchors]) * strides
             halves = np.exp(found[:, 2:4]) * (strides * np.float32(0.5))
             xyxy_px = np.concatenate([centres - halves, centres + halves], axis=1)
