@@ -12,7 +12,7 @@ from stages.source.synthetic.shapes import U8
 from stages.source.synthetic.surfaces import GROUND_SCALE, GROUND_X, GROUND_Z
 
 LAMP_HEIGHT = 5.6
-NIGHT_AMBIENT = np.array([0.27, 0.21, 0.18])
+NIGHT_AMBIENT = np.array([0.33, 0.27, 0.24])
 LAMP_TINT = np.array([0.5, 0.72, 0.86])
 
 

@@ -58,7 +58,7 @@ class Renderer:
         self._small = np.empty((height, width, 3), np.uint8)
         options = scene.options
         rng = np.random.Generator(np.random.PCG64([options.seed, 99]))
-        strength = options.noise * (5.0 if scene.night else 2.6)
+        strength = options.noise * (3.6 if scene.night else 2.0)
         self._noise = _noise_bank(rng, width, height * 3 // 2, strength) if options.noise > 0 else None
         self._flare = _flare(65)
 
