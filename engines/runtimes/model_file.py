@@ -23,19 +23,18 @@ def read_model_file(path: Path) -> ModelFile:
     except ModuleNotFoundError as error:
         msg = "models are read with onnxruntime, which is not installed"
         raise MissingExtraError(msg, hint="pip install 'vedette[cpu]'") from error
-    from onnxruntime.capi import onnxruntime_pybind11_state as states
+    from engines.runtimes.onnxruntime_errors import refusals, said
 
     settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.intra_op_num_threads = 1
     settings.log_severity_level = 4
     digest = sha256_of(path)
-    refusals = (states.Fail, states.InvalidArgument, states.InvalidProtobuf, states.InvalidGraph, states.NoSuchFile,
-                states.NotImplemented, states.RuntimeException)  # fmt: skip
     try:
         session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    except refusals as error:
-        said = str(error).rpartition(":")[2].strip().splitlines()[0][:200]
-        msg = f"{path}: is not an ONNX model that can be loaded: {said}"
+    except refusals() as error:
+        why = said(error).removeprefix(f"Load model from {path} failed:")
+        msg = f"{path}: is not an ONNX model that can be loaded: {why}"
         raise ModelError(
             msg, hint="a file cut short or of another kind looks like this; export or copy it again"
         ) from error

@@ -7,6 +7,8 @@ its waiting threads would take the cores that decoding and a neighbouring OpenVI
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +18,15 @@ import onnxruntime
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
+from engines.runtimes.onnxruntime_errors import refusals, said
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import ModelFile, ModelSpec
 from vedette.errors import EngineError, ModelError
 
 REQUESTS = 2
+
+EXIT_WAIT_S = 5.0
+"""At most so long does the end of the process wait for runs in flight (a guess: a run takes far less)."""
 
 
 class _Run(HostBuffer):
@@ -33,6 +39,23 @@ class _Run(HostBuffer):
         self.ended_ns = 0
         self.outputs: Outputs | None = None
         self.error: str = ""
+
+
+class _InFlight:
+    """How many runs onnxruntime has not called back for yet."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def add(self, number: int) -> None:
+        with self._changed:
+            self._count += number
+            self._changed.notify_all()
+
+    def wait_for_none(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._count == 0, EXIT_WAIT_S)
 
 
 class OnnxRuntimeEngine:
@@ -52,7 +75,12 @@ class OnnxRuntimeEngine:
         settings.intra_op_num_threads = threads
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(file.path, settings, providers=["CPUExecutionProvider"])
+        self._refusals = refusals()
+        try:
+            self._session = onnxruntime.InferenceSession(file.path, settings, providers=["CPUExecutionProvider"])
+        except self._refusals as error:
+            msg = f"{file.path}: onnxruntime does not take it: {said(error)}"
+            raise ModelError(msg, hint="try model.backend: openvino") from error
         self._input = file.inputs[0].name
         self._outputs = [tensor.name for tensor in file.outputs]
         width, height = spec.input.size
@@ -60,6 +88,9 @@ class OnnxRuntimeEngine:
         self._runs = [_Run(np.zeros((1, 3, height, width), dtype), index) for index in range(REQUESTS)]
         self._pool = BufferPool(self._runs)
         self._done: deque[_Run] = deque()
+        self._in_flight = _InFlight()
+        # A process that ends (a crash elsewhere, say) while onnxruntime still wants to call back would be aborted.
+        weakref.finalize(self, self._in_flight.wait_for_none)
         self._description = (
             f"onnxruntime {onnxruntime.__version__} on CPU ({why}), {spec.name}, {threads} threads, "
             f"{REQUESTS} runs in flight"
@@ -88,11 +119,13 @@ class OnnxRuntimeEngine:
         self._pool.submitted(run)
         run.count = count
         run.started_ns = self._now_ns()
+        self._in_flight.add(1)
         try:
             self._session.run_async(self._outputs, {self._input: run.array}, self._back, run)
-        except RuntimeError as error:
+        except self._refusals as error:
+            self._in_flight.add(-1)
             self._pool.refused(run)
-            msg = f"onnxruntime did not start a run: {str(error).splitlines()[0]}"
+            msg = f"onnxruntime did not start a run: {said(error)}"
             raise EngineError(msg) from error
 
     def completed(self) -> Completion | None:
@@ -108,7 +141,7 @@ class OnnxRuntimeEngine:
             buffer=run,
             count=run.count,
             outputs=outputs,
-            error=EngineError(f"onnxruntime failed: {run.error}") if outputs is None else None,
+            error=EngineError(f"onnxruntime failed: {said(run.error)}") if outputs is None else None,
             engine_ns=run.ended_ns - run.started_ns,
         )
 
@@ -126,6 +159,7 @@ class OnnxRuntimeEngine:
         with self._pool.changed:
             self._done.append(run)
             self._pool.changed.notify_all()
+        self._in_flight.add(-1)
 
     def _own(self, buffer: Buffer) -> _Run:
         if not isinstance(buffer, _Run) or self._runs[buffer.index] is not buffer:

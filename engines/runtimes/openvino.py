@@ -7,13 +7,14 @@ request on all cores does, which on two cores is 15 to 25 % more frames (docs/de
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
 import openvino
 
-from engines.engine import Buffer, Completion
+from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import ModelFile, ModelSpec
@@ -22,20 +23,28 @@ from vedette.errors import EngineError, ModelError
 Hint = Literal["LATENCY", "THROUGHPUT"]
 
 REQUESTS = 2
-"""In flight: one runs, one is filled and waits (measured in docs/results/pipeline.md)."""
+"""In flight: as many as run at once."""
 
 _PRECISIONS = {"auto": "f32", "fp32": "f32", "bf16": "bf16"}
 
 
 class _Request(HostBuffer):
-    __slots__ = ("count", "outputs", "request", "started_ns")
+    __slots__ = ("_names", "_outputs", "count", "request", "started_ns")
 
-    def __init__(self, request: Any, index: int, names: list[str]) -> None:
+    def __init__(self, request: Any, index: int, names: list[str], *, fixed: bool) -> None:
         super().__init__(request.get_input_tensor().data, index)
         self.request = request
         self.count = 0
         self.started_ns = 0
-        self.outputs = {name: request.get_output_tensor(number).data for number, name in enumerate(names)}
+        self._names = names
+        self._outputs = self._views() if fixed else None
+
+    def outputs(self) -> Outputs:
+        """Views of what the request gave. Outputs of a free shape lie somewhere else after each run."""
+        return self._outputs or self._views()
+
+    def _views(self) -> Outputs:
+        return {name: self.request.get_output_tensor(number).data for number, name in enumerate(self._names)}
 
 
 class OpenVinoEngine:
@@ -56,12 +65,12 @@ class OpenVinoEngine:
         self._now_ns = now_ns
         self._serial = hint == "LATENCY"
         compiled = _compile(file, spec, options, hint, requests)
-        # A tensor may go by several names; the model file's are the ones that heads know.
-        names = [
-            next(tensor.name for tensor in file.outputs if tensor.name in output.get_names())
-            for output in compiled.outputs
+        # OpenVINO keeps the file's order; its own names may be others.
+        names = [tensor.name for tensor in file.outputs]
+        fixed = not any(output.partial_shape.is_dynamic for output in compiled.outputs)
+        self._requests = [
+            _Request(compiled.create_infer_request(), index, names, fixed=fixed) for index in range(requests)
         ]
-        self._requests = [_Request(compiled.create_infer_request(), index, names) for index in range(requests)]
         self._pool = BufferPool(self._requests)
         self._running: deque[_Request] = deque()
         self._last_end_ns = 0
@@ -99,7 +108,7 @@ class OpenVinoEngine:
             request.request.start_async()
         except RuntimeError as error:
             self._pool.refused(request)
-            msg = f"OpenVINO did not start a request: {_first_line(error)}"
+            msg = f"OpenVINO did not start a request: {_said(error)}"
             raise EngineError(msg) from error
         with self._pool.changed:
             self._running.append(request)
@@ -117,13 +126,13 @@ class OpenVinoEngine:
         try:
             request.request.wait()
         except RuntimeError as failure:
-            error = EngineError(f"OpenVINO failed: {_first_line(failure)}")
+            error = EngineError(f"OpenVINO failed: {_said(failure)}")
             error.__cause__ = failure
         pool.completed(request)
         return Completion(
             buffer=request,
             count=request.count,
-            outputs=None if error else request.outputs,
+            outputs=None if error else request.outputs(),
             error=error,
             engine_ns=self._engine_ns(request, error),
         )
@@ -167,13 +176,12 @@ def _compile(file: ModelFile, spec: ModelSpec, options: ModelOptions, hint: Hint
             model.reshape([1, 3, height, width])
         return core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        msg = f"{file.path}: OpenVINO does not take it: {_first_line(error)}"
+        msg = f"{file.path}: OpenVINO does not take it: {_said(error)}"
         raise ModelError(msg, hint="try model.backend: onnxruntime") from error
 
 
-def _first_line(error: RuntimeError) -> str:
-    """OpenVINO's own words without the places in its source."""
-    lines = [
-        line for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "Check "))
-    ]
-    return lines[0].strip() if lines else str(error).splitlines()[0]
+def _said(error: RuntimeError) -> str:
+    """OpenVINO's own words in one line, without the places in its source."""
+    text = re.sub(r"Exception from \S+:\d+:|Caught exception:|Check '.*' failed at \S+:\d+:", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return ": ".join(lines)[:300] or "it does not say why"
