@@ -229,8 +229,10 @@ def test_an_event_that_is_sent_again_is_yielded_once(
     server: RedisServer, client: redis.Redis, open_reader: OpenReader
 ) -> None:
     publish_events(client, 1, 2, 3, 2, 3, 4)
+    feed = open_reader(server.url).events(start="0", idle_s=0)
 
-    assert open_reader(server.url).events(start="0", idle_s=0).shown() == [1, 2, 3, 4]
+    assert feed.shown() == [1, 2, 3, 4]
+    assert feed.repeats == 2
 
 
 def test_unknown_kinds_of_events_are_yielded_and_counted(

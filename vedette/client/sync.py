@@ -125,6 +125,11 @@ class Feed(_Feed[M]):
         return last_ids(self._places)
 
     @property
+    def repeats(self) -> int:
+        """How many events came again after Redis had lost its data, and were not yielded again."""
+        return sum(place.repeats for place in self._places.values())
+
+    @property
     def last_id(self) -> str | None:
         """The same for a feed of one stream, or of events; None before it has begun."""
         ids = self.last_ids
