@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.errors import UsageError
+
 if TYPE_CHECKING:
     from pipeline.bench.measure import Latency, Report
 
@@ -36,6 +38,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     pipeline.add_argument("--paced-seconds", type=float, default=20.0, help="length of the paced phase (default 20)")
     pipeline.add_argument("--json", type=Path, metavar="OUT", help="write the report to a file")
     pipeline.set_defaults(run=run_pipeline)
+    synthetic = kinds.add_parser(
+        "synthetic",
+        help="the synthetic camera: CPU a frame, and how well a model recognises it",
+        description="Measure what a frame of the synthetic camera costs, and with --model what is found in it.",
+    )
+    synthetic.add_argument("--model", metavar="FILE", help="a model file; its recall is measured too")
+    synthetic.add_argument("--score", type=float, default=0.35, help="find nothing below this score (default 0.35)")
+    synthetic.add_argument("--frames", type=int, default=500, help="how many frames to render (default 500)")
+    synthetic.add_argument("--json", type=Path, metavar="OUT", help="write the report to a file")
+    synthetic.set_defaults(run=run_synthetic)
 
 
 def run_pipeline(arguments: argparse.Namespace) -> int:
@@ -57,6 +69,36 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     for line in table(report):
         print(line)
+    return 0
+
+
+def run_synthetic(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from engines.options import ModelOptions
+    from pipeline.bench.synthetic import bench_synthetic
+
+    if not 50 <= arguments.frames <= 100_000:
+        msg = f"--frames: expected a whole number from 50 to 100000, got {arguments.frames}"
+        raise UsageError(msg)
+    if not 0.0 <= arguments.score <= 1.0:
+        msg = f"--score: expected a number from 0 to 1, got {arguments.score:g}"
+        raise UsageError(msg)
+    report = bench_synthetic(
+        None if arguments.model is None else ModelOptions(path=arguments.model, score=arguments.score),
+        frames=arguments.frames,
+        command=shlex.join(["vedette", *sys.argv[1:]]),
+        progress=lambda line: print(line, file=sys.stderr),
+    )
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    for time, cpu_ms in report.cpu_ms.items():
+        found = "".join(
+            f"   {kind} {part.found}/{part.expected} = {part.recall:.2f}"
+            for kind, part in report.recall.get(time, {}).items()
+        )
+        print(f"{time:<6} {cpu_ms:5.2f} ms of CPU a frame{found}")
     return 0
 
 
