@@ -20,7 +20,7 @@ from stages.source import av_compat
 from stages.source.av_errors import reading_failed, source_error
 from stages.source.av_open import Opened, is_local, open_input
 from stages.source.connection import ConnectionInfo, Decoded, Trouble
-from stages.source.gaps import PacketGaps
+from stages.source.gaps import PictureGaps
 from stages.source.pacing import Pacer
 from stages.source.picture import AvPicture
 from stages.types import Clock, Reason
@@ -53,7 +53,8 @@ class AvConnection:
         self._untimed = not self._local and opened.container.format.name in _UNTIMED
         self._time_base = av_compat.fraction(opened.video.time_base) or Fraction(1, 90_000)
         self._pacer = Pacer(clock, stop) if self._local and not options.is_file else None
-        self._gaps = PacketGaps() if not self._local and not self._untimed else None
+        every_frame = not self._local and not self._untimed and options.decode == "all"
+        self._gaps = PictureGaps() if every_frame else None
         self._arrivals: dict[int, tuple[int, int | None]] = {}
         self._opened_ns = clock.mono_ns()
         self._last_picture_ns = self._opened_ns
@@ -88,10 +89,6 @@ class AvConnection:
             if len(self._arrivals) >= _REMEMBERED_PACKETS:
                 del self._arrivals[next(iter(self._arrivals))]
             self._arrivals[packet.pts] = (arrived_ns, av_compat.sender_wall_ns(packet))
-        if self._gaps is not None and packet.pts is not None:
-            lost = self._gaps.see(packet.pts)
-            if lost:
-                yield Trouble(kind="lost", count=lost, detail="gap in the time stamps")
         if packet.is_corrupt:
             yield Trouble(kind="damaged", detail="marked as corrupt")
         yield from self._decode(packet, arrived_ns)
@@ -109,6 +106,10 @@ class AvConnection:
             self._check_useless(arrived_ns)
             return
         for frame in frames:
+            # What arrived and could not be decoded leaves a gap, too, and is counted as damaged.
+            lost = self._gaps.see(frame.pts) - self._useless if self._gaps and frame.pts is not None else 0
+            if lost > 0:
+                yield Trouble(kind="lost", count=lost, detail="gap in the time stamps")
             self._useless = 0
             self._last_picture_ns = arrived_ns
             yield self._decoded(frame, arrived_ns)

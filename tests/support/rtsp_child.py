@@ -21,9 +21,11 @@ CAPS = {
     "h264": "video/x-h264,stream-format=byte-stream,alignment=au",
     "h265": "video/x-h265,stream-format=byte-stream,alignment=au",
 }
+# Parameter sets are in the units already. With config-interval=-1 the payloader repeats them before every slice of a
+# key frame, and a decoder takes the second slice for another picture.
 PAYLOADERS = {
-    "h264": "h264parse ! rtph264pay name={name} pt=96 config-interval=-1",
-    "h265": "h265parse ! rtph265pay name={name} pt=96 config-interval=-1",
+    "h264": "h264parse ! rtph264pay name={name} pt=96 config-interval=0",
+    "h265": "h265parse ! rtph265pay name={name} pt=96 config-interval=0",
     "jpeg": "rtpjpegpay name={name} pt=26",
 }
 RTPBIN_NTP_FROM_THE_PIPELINE_CLOCK = 3

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from stages.source.backoff import BackOff
-from stages.source.gaps import PacketGaps
+from stages.source.gaps import PictureGaps
 from stages.source.state import FINAL, MOVES, check_move
 from stages.types import Reason, State
 
@@ -61,7 +61,7 @@ def test_only_a_steady_connection_makes_the_next_attempt_quick() -> None:
 
 
 def lost(*steps: int) -> list[int]:
-    gaps, now, found = PacketGaps(), 0, []
+    gaps, now, found = PictureGaps(), 0, []
     for step in (0, *steps):
         now += step
         found.append(gaps.see(now))
