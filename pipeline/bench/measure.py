@@ -140,8 +140,8 @@ def bench(
             | {kind: round(_fps(samples[index]), 2) for kind, samples in rooflines.items()}
             for index, sample in enumerate(pipelines)
         ],
-        versions=_versions(),
-        machine=_machine(),
+        versions=package_versions(),
+        machine=machine_facts(),
         command=command,
     )
 
@@ -188,7 +188,8 @@ def _latency(values: list[float]) -> Latency:
     return Latency(p50=at(50), p95=at(95), p99=at(99))
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of what the figures depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -198,7 +199,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _machine() -> dict[str, str]:
+def machine_facts() -> dict[str, str]:
+    """The machine that the figures were measured on, and how busy it was."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
