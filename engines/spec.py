@@ -138,7 +138,7 @@ def find_spec(file: ModelFile) -> FoundSpec:
         raise ModelError(msg, hint="the spec belongs to another file; remove it or make it anew")
     problems = _disagreements(spec, file)
     if problems:
-        raise ModelError("; ".join(f"{where}: {problem}" for problem in problems))
+        raise ModelError([f"{where}: {problem}" for problem in problems])
     return FoundSpec(spec=msgspec.structs.replace(spec, sha256=file.sha256), origin=origin)
 
 
@@ -173,7 +173,7 @@ def _parse(text: bytes | str, where: str) -> ModelSpec:
         raise ModelError(msg, hint=DESCRIBE_HINT)
     problems = _problems(plain, ModelSpec, "")
     if problems:
-        raise ModelError("; ".join(f"{where}: {problem}" for problem in problems), hint=DESCRIBE_HINT)
+        raise ModelError([f"{where}: {problem}" for problem in problems], hint=DESCRIBE_HINT)
     return msgspec.convert(plain, ModelSpec)
 
 
@@ -181,13 +181,15 @@ def _problems(plain: dict[Any, Any], kind: type[msgspec.Struct], prefix: str) ->
     """What keeps `plain` from being a `kind`, one line each."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     problems = []
+    meant = set()
     for key in plain:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, 1)
+            meant.update(near)
             problems.append(f"{prefix}{key}: unknown key" + (f", did you mean {near[0]!r}?" if near else ""))
     for name, field in fields.items():
         if name not in plain:
-            if field.required:
+            if field.required and name not in meant:
                 problems.append(f"{prefix}{name}: missing")
         elif isinstance(plain[name], dict) and field.type is InputSpec:
             problems += _problems(plain[name], InputSpec, f"{prefix}{name}.")

@@ -43,8 +43,8 @@ class UsageError(VedetteError):
     exit_status = 2
 
 
-class ConfigError(VedetteError):
-    """One or more things wrong in a configuration; all of them are in `problems`, one line each."""
+class _ProblemsError(VedetteError):
+    """One or more things wrong in something that people write; all of them are in `problems`, one line each."""
 
     exit_status = 2
 
@@ -53,12 +53,16 @@ class ConfigError(VedetteError):
         super().__init__("; ".join(self.problems), hint=hint)
 
     def lines(self) -> list[str]:
-        lines = [f"ConfigError: {problem}" for problem in self.problems]
+        lines = [f"{type(self).__name__}: {problem}" for problem in self.problems]
         return lines if self.hint is None else [*lines, f"  hint: {self.hint}"]
 
 
-class ModelError(VedetteError):
-    exit_status = 2
+class ConfigError(_ProblemsError):
+    """What is wrong in a configuration."""
+
+
+class ModelError(_ProblemsError):
+    """What is wrong with a model file or its spec."""
 
 
 class MissingExtraError(VedetteError):
