@@ -7,10 +7,13 @@ For a picture of w x h and an input of W x H:
 2. Luma is scaled to w' x h', each chroma plane to w'/2 x h'/2, bilinearly (pixel centres aligned, no pre-filter), and
    rounded to 8 bits; samples of more bits are scaled at their own depth. A grey picture has neutral chroma.
 3. Each 2 x 2 block of luma takes its chroma sample; the stream's own matrix (BT.601 or BT.709) and range give RGB,
-   rounded and clipped to 8 bits. Still images (RGB) skip this and are scaled as RGB.
+   rounded and clipped to 8 bits. Luma below black (16, in limited range) is black. Still images (RGB) skip this and
+   are scaled as RGB.
 4. value = (level * scale - mean) / std, in the model's channel order; around the picture, that of the level `pad`.
    An input of uint8 takes the levels themselves.
 
+OpenCV's weights have 11 bits, and more than 8 bits are rounded twice: a plane's sample may be one level off, which is
+up to 4 levels of RGB. 8-bit planes that shrink by whole numbers are exact (of NV12: but for halves).
 Running, calibration and validation all call `PictureWriter`. No RGB copy of the source is made: all but the reading of
 the planes happens at the size of the input. Not thread-safe: one writer a thread, since it reuses its scratch memory.
 Reference in tests: tests/support/plain_picture.py, the four points above in float64.
@@ -31,7 +34,7 @@ from vedette.errors import PictureError
 
 # Luma weights of red and blue: ITU-R BT.601-7 (2.5.1), BT.709-6 (3.2).
 _LUMA_WEIGHTS = {YuvMatrix.BT601: (0.299, 0.114), YuvMatrix.BT709: (0.2126, 0.0722)}
-_NEUTRAL = 128
+_BLACK, _NEUTRAL = 16, 128
 _GEOMETRIES = 8
 """Scratch memory is kept for so many sizes of pictures (a guess: cameras of one site are of few kinds)."""
 
@@ -205,6 +208,8 @@ class _Scratch:
             self._full = [np.zeros_like(self.y), np.zeros_like(self.y)]
         _double(self.u, self._full[0])
         _double(self.v, self._full[1])
+        if not full_range:
+            np.clip(self.y, _BLACK, 255, out=self.y)
         # `rgb` may hold YUV for a moment: cv2.transform reads each pixel before it writes it.
         cv2.merge([self.y, *self._full], dst=self.rgb)
         cv2.transform(self.rgb, _MATRICES[matrix, full_range], dst=self.rgb)
@@ -214,7 +219,7 @@ def yuv_to_rgb(matrix: YuvMatrix, *, full_range: bool) -> npt.NDArray[np.float64
     """The 3 x 4 matrix that takes (Y, U, V, 1), levels of 8 bits, to (R, G, B) levels."""
     red, blue = _LUMA_WEIGHTS[matrix]
     green = 1.0 - red - blue
-    luma, chroma, black = (1.0, 1.0, 0.0) if full_range else (255.0 / 219.0, 255.0 / 224.0, 16.0)
+    luma, chroma, black = (1.0, 1.0, 0) if full_range else (255.0 / 219.0, 255.0 / 224.0, _BLACK)
     to_red, to_blue = 2.0 * (1.0 - red) * chroma, 2.0 * (1.0 - blue) * chroma
     linear = np.array(
         [
