@@ -89,8 +89,6 @@ class AvConnection:
             if len(self._arrivals) >= _REMEMBERED_PACKETS:
                 del self._arrivals[next(iter(self._arrivals))]
             self._arrivals[packet.pts] = (arrived_ns, av_compat.sender_wall_ns(packet))
-        if packet.is_corrupt:
-            yield Trouble(kind="damaged", detail="marked as corrupt")
         yield from self._decode(packet, arrived_ns)
 
     def _decode(self, packet: Any, arrived_ns: int) -> Iterator[Decoded | Trouble]:
@@ -105,6 +103,8 @@ class AvConnection:
             yield Trouble(kind="damaged", detail=str(error.strerror))
             self._check_useless(arrived_ns)
             return
+        if packet.is_corrupt and not any(frame.is_corrupt for frame in frames):
+            yield Trouble(kind="damaged", detail="marked as corrupt by its container")
         for frame in frames:
             # What arrived and could not be decoded leaves a gap, too, and is counted as damaged.
             lost = self._gaps.see(frame.pts) - self._useless if self._gaps and frame.pts is not None else 0
