@@ -108,6 +108,8 @@ def build_car(mesh: Mesh, model: str, paint: Colour, stretch: float, night: bool
     half, long = width / 2, max(f for f, _ in body)
     radius = 0.32 if model != "van" else 0.35
     wheels = ((-wheel_f * stretch, radius), (wheel_f * stretch, radius))
+    # the camera stands on the near side: the left of those who drive to the picture's left
+    _mirror(mesh, cabin[-1], half, paint, mesh.direction)
     for f, r in wheels:
         far_wheel(mesh, f, r, half)
     widths = [_width_at(f, long, half) for f, _ in body]
@@ -122,15 +124,14 @@ def build_car(mesh: Mesh, model: str, paint: Colour, stretch: float, night: bool
         wheel(mesh, f, r, half + 0.01)
     _front(mesh, body, widths, night)
     _rear(mesh, body, widths, night)
-    for sign in (1.0, -1.0):
-        f = cabin[-1][0] - 0.28
-        u = cabin[-1][1] + 0.06
-        y = sign * (half + 0.02)
-        mesh.face(
-            [(f, y, u), (f + 0.14, y + sign * 0.14, u), (f + 0.12, y + sign * 0.14, u + 0.13), (f, y, u + 0.13)],
-            tint(paint, 0.7),
-        )
+    _mirror(mesh, cabin[-1], half, paint, -mesh.direction)
     return 2 * long, width, max(u for _, u in cabin)
+
+
+def _mirror(mesh: Mesh, foot: tuple[float, float], half: float, paint: Colour, side: int) -> None:
+    f, u, y = foot[0] - 0.28, foot[1] + 0.06, side * (half + 0.02)
+    out = y + side * 0.14
+    mesh.face([(f, y, u), (f + 0.14, out, u), (f + 0.12, out, u + 0.13), (f, y, u + 0.13)], tint(paint, 0.7))
 
 
 def _flank(mesh: Mesh, body: tuple[tuple[float, float], ...], long: float, half: float, paint: Colour) -> None:
@@ -272,7 +273,7 @@ def _front(mesh: Mesh, body: tuple[tuple[float, float], ...], widths: list[float
                 (f - 0.02, sign * w * 1.0, u - 0.05),
             ],
             lamp,
-            normal=(0.8, sign * 0.6, 0.0),
+            normal=(0.96, sign * 0.28, 0.0),
             lit=False,
             glow=night,
         )

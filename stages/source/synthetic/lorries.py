@@ -126,8 +126,8 @@ def build_truck(mesh: Mesh, rng: np.random.Generator, night: bool) -> Built:
     for f, r in wheels:
         far_wheel(mesh, f, r, half)
     box(mesh, rear + 0.1, nose - 0.2, 0.5, 0.78, half * 0.8, (SILL, SILL, SILL, SILL))
-    # what is nearer to the camera is drawn last: for the camera's place in the middle of the street both orders work
-    for part in ("cargo", "cab"):
+    # who drives to the right is seen from behind, so that the cargo hides the cab
+    for part in ("cab", "cargo") if mesh.direction > 0 else ("cargo", "cab"):
         if part == "cargo":
             box(mesh, rear, 1.35, 0.82, 3.1, half, (cargo, tint(cargo, 0.95), cargo, tint(cargo, 0.9)))
             for f in np.linspace(rear + 0.4, 0.95, 8).tolist():

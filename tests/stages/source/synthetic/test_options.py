@@ -2,6 +2,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages.source.synthetic.options import SyntheticOptions, parse_synthetic
 from vedette.errors import ConfigError
@@ -77,3 +79,13 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 def test_the_package_brings_no_opencv() -> None:
     code = "import sys, stages.source.synthetic.options as o; assert 'cv2' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@given(st.text(max_size=40), st.text(max_size=20))
+def test_no_query_is_anything_but_options_or_a_config_error(key: str, value: str) -> None:
+    for url in (f"synthetic://street?{key}={value}", f"synthetic://{key}", f"synthetic://street?people={value}"):
+        try:
+            options = parse_synthetic(url)
+        except ConfigError:
+            continue
+        assert 0 <= options.people <= 60

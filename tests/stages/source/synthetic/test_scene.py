@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stages.source.synthetic.options import SyntheticOptions
+from stages.source.synthetic.options import MAX_BIKES, MAX_PEOPLE, MAX_VEHICLES, SyntheticOptions
 from stages.source.synthetic.render import Renderer
 from stages.source.synthetic.scene import Scene
 from stages.source.synthetic.truth import TrueObject, true_objects
@@ -248,3 +248,16 @@ def test_feet_touch_the_ground_and_never_go_below() -> None:
     lowest = points[:, [gait.LEFT + gait.HEEL, gait.LEFT + gait.TOE, gait.RIGHT + gait.HEEL, gait.RIGHT + gait.TOE], 2]
     assert lowest.min() > 0.0
     assert (lowest.min(axis=1) < 0.05).all()
+
+
+def test_the_street_takes_as_many_as_the_limits_allow_and_none() -> None:
+    full = SyntheticOptions(
+        people=MAX_PEOPLE, vehicles=MAX_VEHICLES, bikes=MAX_BIKES, parked=3, size_wh=(320, 180), time="night"
+    )
+    scene = Scene(full)
+    renderer = Renderer(scene)
+    assert renderer.render(0).size_wh == (320, 180)
+    assert len(true_objects(scene, 100)) > 40
+    nobody = Scene(SyntheticOptions(people=0, vehicles=0, bikes=0, parked=0, size_wh=(320, 180)))
+    assert Renderer(nobody).render(5).size_wh == (320, 180)
+    assert true_objects(nobody, 5) == ()
