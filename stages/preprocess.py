@@ -7,6 +7,8 @@ Called from the dispatch thread. The definition is `engines/picture.py`'s, share
 
 from __future__ import annotations
 
+import cv2
+
 from engines.engine import Buffer, Place
 from engines.picture import PictureWriter, Placement
 from engines.spec import ModelSpec
@@ -18,6 +20,9 @@ class Preprocess:
     """Writes pictures as `spec` wants them; one thread."""
 
     def __init__(self, spec: ModelSpec) -> None:
+        # OpenCV would start threads of its own, one a core, and share pictures of half a millisecond out among them;
+        # the cores are the decoders' and the engine's. It is one setting for the whole process.
+        cv2.setNumThreads(1)
         self._writer = PictureWriter(spec.input)
 
     def write(self, picture: Picture, buffer: Buffer, index: int) -> Placement:
