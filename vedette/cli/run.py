@@ -120,7 +120,7 @@ def summary_lines(outcome: Outcome) -> list[str]:
     for name, sink in outcome.ledger.sinks.items():
         accepted = f"{sink.accepted_frames} frames + {sink.accepted_events} events"
         parts = [
-            f"{accepted} + {sink.recovered} recovered = {sink.delivered} delivered",
+            f"{accepted} + {sink.recovered} recovered + {sink.gaps} gaps = {sink.delivered} delivered",
             f"{sum(sink.dropped.values())} dropped{_reasons(sink.dropped)}",
             f"{sink.spooled} spooled",
             f"{sink.waiting} waiting",
