@@ -7,7 +7,7 @@ For every stream, at every moment:
 and for every sink:
 
     accepted = frames + events                          (what `published` and the events amount to)
-    accepted + recovered = delivered + sum(dropped) + spooled + waiting
+    accepted + recovered + gaps = delivered + sum(dropped) + spooled + waiting
 
 `in_flight` is the set of frames that have not ended, never a difference: a frame that ends twice, or that nobody knows,
 raises LedgerError there and then; one that code forgot stays in flight, and the run does not balance at its end.
@@ -53,7 +53,11 @@ class StreamTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SinkTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """One sink's side of the ledger at one moment. `resent` counts repeats on the wire; they are no new deliveries."""
+    """One sink's side of the ledger at one moment.
+
+    `gaps` are events of the sink's own, which tell subscribers what it dropped. `resent` counts repeats on the wire;
+    they are no new deliveries.
+    """
 
     accepted_frames: int
     accepted_events: int
@@ -63,10 +67,11 @@ class SinkTotals(msgspec.Struct, frozen=True, kw_only=True):
     spooled: int
     waiting: int
     resent: int
+    gaps: int = 0
 
     @property
     def balances(self) -> bool:
-        left = self.accepted_frames + self.accepted_events + self.recovered
+        left = self.accepted_frames + self.accepted_events + self.recovered + self.gaps
         return left == self.delivered + sum(self.dropped.values()) + self.spooled + self.waiting
 
 
@@ -106,10 +111,11 @@ class _Stream:
 
 
 class _Sink:
-    __slots__ = ("delivered", "dropped", "events", "frames", "recovered", "resent", "spooled", "waiting")
+    __slots__ = ("delivered", "dropped", "events", "frames", "gaps", "recovered", "resent", "spooled", "waiting")
 
     def __init__(self) -> None:
         self.frames = self.events = self.recovered = self.delivered = self.spooled = self.waiting = self.resent = 0
+        self.gaps = 0
         self.dropped: Counter[str] = Counter()
 
 
@@ -233,6 +239,13 @@ class Ledger:
             self._take(sink, account, count, "waiting")
             account.spooled += count
 
+    def gap(self, sink: str, count: int = 1) -> None:
+        """The sink adds an event of its own to what waits, which tells of something that it dropped."""
+        with self._lock:
+            account = self._sinks[sink]
+            account.gaps += count
+            account.waiting += count
+
     def resent(self, sink: str, count: int = 1) -> None:
         with self._lock:
             self._sinks[sink].resent += count
@@ -277,6 +290,7 @@ class Ledger:
                         spooled=k.spooled,
                         waiting=k.waiting,
                         resent=k.resent,
+                        gaps=k.gaps,
                     )
                     for name, k in self._sinks.items()
                 },

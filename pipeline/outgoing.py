@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,7 +38,7 @@ Outgoing = OutgoingFrame | OutgoingEvent
 
 
 class Outlet(Protocol):
-    """One configured sink with its own bounded queue and thread.
+    """One configured sink with its own bounded queue and threads.
 
     The ledger has already counted what is handed over as accepted and waiting; the outlet moves it on from there.
     """
@@ -50,8 +50,8 @@ class Outlet(Protocol):
         """Take one message; never blocks, never raises for what the outside does; a full queue drops and counts."""
         ...
 
-    def run(self) -> None:
-        """The body of its thread: works until `close` and the queue is empty (or the deadline given to it is over)."""
+    def bodies(self) -> Sequence[tuple[str, Callable[[], None]]]:
+        """Its threads, names and bodies; they work until `close` and the queue is empty, or the deadline is over."""
         ...
 
     def close(self, deadline_mono_ns: int) -> None:

@@ -222,11 +222,16 @@ class Spool:
         lost = 0
         while len(records) < max_records and self._read < self._end:
             segment, run, offset = self._find_place()
-            wanted = min(_READ_BYTES, run.end - offset)
-            data = self._disk.read(segment.name, offset, wanted)
-            if next_record(data, 0) is None:
-                wanted = run.end - offset
+            try:
+                wanted = min(_READ_BYTES, run.end - offset)
                 data = self._disk.read(segment.name, offset, wanted)
+                if next_record(data, 0) is None:
+                    wanted = run.end - offset
+                    data = self._disk.read(segment.name, offset, wanted)
+            except OSError:
+                if records or lost:
+                    break
+                raise
             position = 0
             while len(records) < max_records and self._read < run.serial + run.count:
                 wanted_n = run.first_n + self._read - run.serial
