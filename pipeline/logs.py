@@ -3,7 +3,7 @@
 In:  records of `logging`, with fields in `extra` (`stream=`, `frame_seq=`, `track=`, …).
 Out: one line a record on standard error (and a traceback below it, if there is one).
 Called once by each command that runs for long. A line that repeats an earlier one, numbers aside, is held back for
-10 s and counted; the next one that is written says how many there were.
+10 s and counted; the next one that is written says how many there were. Changes of state are never held back.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 LogFormat = Literal["auto", "human", "json"]
 
 REPEAT_NS = 10_000_000_000
+CHANGE = {"_change": True}
+"""For `extra`: the record tells of a change of state. Such a one is never held back, or the last line that an operator
+sees would say what is over: a camera that was lost twice within 10 s would seem to be lost still.
+"""
+
 _MAX_REMEMBERED = 4096
 _OURS = ("vedette", "pipeline", "stages", "engines")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "suppressed"}
@@ -120,6 +125,8 @@ class LogHandler(logging.StreamHandler[TextIO]):
         super().close()
 
     def _is_due(self, record: logging.LogRecord) -> bool:
+        if record.__dict__.get("_change"):
+            return True
         try:
             text = _NUMBER.sub("#", record.getMessage())
         except (TypeError, ValueError):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from pipeline.ledger import DropReason, Ledger
+from pipeline.logs import CHANGE
 from pipeline.outgoing import Outgoing, OutgoingEvent, OutgoingFrame
 from pipeline.outlet_frames import Hold, StreamFrames
 from pipeline.outlet_spool import SpoolKeeper, SpoolTimes
@@ -297,7 +298,8 @@ class RedisOutlet:
             self._publisher.set_states(self._states)
         self._restore_states = False
         self._is_up, self._up_since_ns, self._next_attempt_ns = True, self._clock.mono_ns(), None
-        logger.info("%s: connected (Redis %s)", self._publisher, server.version)
+        said_away = CHANGE if self._attempts else None
+        logger.info("%s: connected (Redis %s)", self._publisher, server.version, extra=said_away)
         if self._hold_until_ns is None:
             self._set_down(None)
             self._all_is_well()
@@ -314,7 +316,7 @@ class RedisOutlet:
             return
         self._next_attempt_ns = now_ns + self._pause_ns()
         if self._attempts == 1:
-            logger.warning("%s; trying again", away.message)
+            logger.warning("%s; trying again", away.message, extra=CHANGE)
         elif self._is_worth_saying("away"):
             logger.warning("%s; attempt %d", away.message, self._attempts)
         self._set_down("redis_away")

@@ -19,6 +19,7 @@ import msgspec
 
 from pipeline.gaps import Gaps
 from pipeline.ledger import DropReason, Ledger
+from pipeline.logs import CHANGE
 from pipeline.spool import Spool, SpoolRecord
 from stages.types import Clock
 from vedette.messages import EventMessage, FrameMessage, GapEvent, encode_message
@@ -293,9 +294,9 @@ class SpoolKeeper:
         now_ns = self._clock.mono_ns()
         with self._lock:
             if problem is not None and self._problem is None:
-                logger.error("%s", problem)
+                logger.error("%s", problem, extra=CHANGE)
             elif problem is None and self._problem is not None:
-                logger.info("spool %s: can be written again", self._place)
+                logger.info("spool %s: can be written again", self._place, extra=CHANGE)
             self._problem = problem
             self._unread = spool.unread
             self._next_commit_ns = now_ns + self._times.commit_ns

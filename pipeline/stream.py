@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Generator
 
 from pipeline.intake import Intake
+from pipeline.logs import CHANGE
 from pipeline.repeats import Repeats
 from pipeline.stream_status import RateMeter, StreamStatus
 from stages.options import StreamOptions
@@ -350,7 +351,7 @@ class StreamRunner:
             wall_ns=self._file.last_wall_ns if self._lossless else self._clock.wall_ns(),
         )
         why = f" ({reason.value})" if reason else ""
-        self._log(_LEVELS.get(state, logging.INFO), f"{state.value}{why}{': ' if detail else ''}{detail}")
+        self._log(_LEVELS.get(state, logging.INFO), f"{state.value}{why}{': ' if detail else ''}{detail}", change=True)
         self._intake.state(change)
 
     def _note(self) -> str:
@@ -362,8 +363,9 @@ class StreamRunner:
             return _clock_note(self._clock_off_s)
         return ""
 
-    def _log(self, level: int, text: str) -> None:
-        logger.log(level, "stream %s (%s): %s", self._id, self._options.url, text, extra={"stream": self._id})
+    def _log(self, level: int, text: str, *, change: bool = False) -> None:
+        extra = {"stream": self._id, **(CHANGE if change else {})}
+        logger.log(level, "stream %s (%s): %s", self._id, self._options.url, text, extra=extra)
 
 
 def _start_ns(options: StreamOptions) -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config_file import load_config
-from pipeline.logs import LogHandler, configure_logging, hide_in_logs
+from pipeline.logs import CHANGE, LogHandler, configure_logging, hide_in_logs
 from tests.support.bad_input import ENVIRON, GOOD
 from tests.support.clock import FakeClock
 
@@ -166,6 +166,17 @@ def test_a_repeated_line_is_held_back_and_counted(clock: FakeClock) -> None:
 
     assert [entry["message"] for entry in said] == ["attempt 0 failed after 0.0 s", "attempt 20 failed after 10.0 s"]
     assert [entry.get("suppressed") for entry in said] == [None, 19]
+
+
+def test_a_change_of_state_is_never_held_back(clock: FakeClock) -> None:
+    out = as_json(clock)
+    for state in ("streaming", "waiting", "streaming"):
+        logger.info("stream gate: %s", state, extra={"stream": "gate", **CHANGE})
+
+    said = entries(out)
+
+    assert [entry["message"] for entry in said] == [f"stream gate: {s}" for s in ("streaming", "waiting", "streaming")]
+    assert set(said[0]) == {"time", "level", "logger", "thread", "message", "stream"}
 
 
 def test_another_stream_and_other_words_are_no_repeats(clock: FakeClock) -> None:
