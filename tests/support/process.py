@@ -1,9 +1,9 @@
 """`vedette run` as a user runs it: a process of its own, its log read line by line, stopped by signals.
 
-    with VedetteProcess(config, env={...}) as vedette:
-        vedette.wait_log("streaming")
-        ...
-    assert vedette.returncode == 0
+with VedetteProcess(config, env={...}) as vedette:
+    vedette.wait_log("streaming")
+    ...
+assert vedette.returncode == 0
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ class VedetteProcess:
         env: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
         preexec: Callable[[], None] | None = None,
+        program: Sequence[str] = (),
     ) -> None:
+        """`program`: what stands for `python -m vedette`."""
         self.config = config
-        self._command = [
-            sys.executable, "-m", "vedette", "run", str(config), "--json", "--log-format", "json", *arguments
-        ]  # fmt: skip
+        words = program or (sys.executable, "-m", "vedette")
+        self._command = [*words, "run", str(config), "--json", "--log-format", "json", *arguments]
         self._env = {**os.environ, **(env or {})}
         self._preexec = preexec
         self._changed = threading.Condition()
