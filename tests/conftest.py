@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+
+from pipeline.logs import LogHandler
 
 # No timing assertions: how long an example takes is the machine's affair. In CI the same examples at every run.
 settings.register_profile("vedette", deadline=None, derandomize="CI" in os.environ)
@@ -16,3 +21,17 @@ pytest_plugins: list[str] = [
     "tests.support.rtsp",
     "tests.support.http_camera",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo `configure_logging`, which commands that a test runs in this process call."""
+    names = (None, "pipeline", "stages", "engines", "vedette")
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    logging.captureWarnings(False)
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, LogHandler)]:
+        root.removeHandler(handler)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)

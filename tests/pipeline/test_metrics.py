@@ -64,6 +64,7 @@ def test_every_column_of_a_sinks_ledger_is_there() -> None:
         "spooled": value("vedette_sink_spooled_messages", sink="redis"),
         "waiting": value("vedette_sink_waiting_messages", sink="redis"),
         "resent": value("vedette_sink_resent_total", sink="redis"),
+        "gaps": value("vedette_sink_gaps_total", sink="redis"),
     }
 
     assert columns == msgspec.to_builtins(totals)
