@@ -317,7 +317,7 @@ class RedisOutlet:
         self._next_attempt_ns = now_ns + self._pause_ns()
         if self._attempts == 1:
             logger.warning("%s; trying again", away.message, extra=CHANGE)
-        elif self._is_worth_saying("away"):
+        elif self._is_worth_saying(f"away: {away.message}"):
             logger.warning("%s; attempt %d", away.message, self._attempts)
         self._set_down("redis_away")
 
