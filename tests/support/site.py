@@ -171,6 +171,7 @@ class Run(VedetteProcess):
         assert not any("exception" in record for record in self.records), self.log
         assert "Traceback" not in self.log
         if events is not None:
+            events.all()
             for name in summary["ledger"]["streams"]:
                 assert self.logged_changes(name) == events.changes(name), self.log
 
@@ -203,6 +204,7 @@ class Site:
         spool: Mapping[str, Any] | None = None,
         sinks: Sequence[Mapping[str, Any]] = (),
         program: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
         **rest: Any,
     ) -> Run:
         """A run that has not been started. Runs of one `name` share a configuration file and a spool.
@@ -224,7 +226,7 @@ class Site:
         }
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config))
-        return Run(path, program=program)
+        return Run(path, program=program, env=env)
 
     def events(self) -> Events:
         return Events(self.redis, "vedette:events")

@@ -62,7 +62,8 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
             {"id": "steady", "url": house.url("steady").reveal()},
             {"id": "sizes", "url": house.url("sizes").reveal()},
             {"id": "mute", "url": f"rtsp://127.0.0.1:{mute.getsockname()[1]}/mute", "open_timeout_s": 1},
-            {"id": "locked", "url": house.url("steady", password="wrong").reveal()},
+            {"id": "locked", "url": house.url("steady", password="${WRONG}").reveal()},
+            env={"WRONG": "none-of-the-cameras"},
         )
         events = site.events()
         with run:
@@ -141,7 +142,7 @@ def test_wrong_password_is_tried_again_slowly_and_the_process_goes_on(yard: Yard
 
     assert yard.events.changes("locked") == ["connecting", "waiting(auth)"]
     assert "waiting 3" in yard.events.messages[at - 1].detail, "30 to 33 s: cameras lock accounts"
-    assert "wrong" not in yard.run.log
+    assert "none-of-the-cameras" not in yard.run.log
     settled(yard, "steady")
     ready = yard.run.wait_status("readiness", lambda answer: answer["ready"], "/readyz")
     assert "stream locked: waiting (auth)" in ready["reasons"]
