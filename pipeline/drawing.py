@@ -29,7 +29,7 @@ def colour_of(track: int) -> Colour:
 class Artist:
     """Remembers where tracks have been, `trail_s` of media time, and draws one frame after the other."""
 
-    def __init__(self, trail_s: float = 2.0) -> None:
+    def __init__(self, trail_s: float = 1.0) -> None:
         self._trail_ns = int(trail_s * 1e9)
         self._trails: defaultdict[int, deque[tuple[int, int, int]]] = defaultdict(deque)
 
