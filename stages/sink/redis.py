@@ -12,6 +12,7 @@ One server, or a master with replicas; Redis Cluster isn't supported, because a 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,6 +38,10 @@ _CODES: tuple[tuple[type[redis.RedisError], str], ...] = (
     (redis.exceptions.ReadOnlyError, "READONLY"),
     (redis.exceptions.OutOfMemoryError, "OOM"),
     (redis.exceptions.NoPermissionError, "NOPERM"),
+)
+# What Redis wraps around the words of a command that failed inside a script: 6.2 before them, 7.0 behind.
+_FRAME = re.compile(
+    r"^(Error running script \(call to \w+\): )?(@user_script: ?\d+: )*-?| script: \w+, on @user_script:\d+\.$"
 )
 _AWAY = frozenset({"NOAUTH", "WRONGPASS", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN"})
 _PASSES = frozenset({"OOM", "MISCONF", "NOREPLICAS", "NOPERM"})
@@ -171,6 +176,8 @@ class RedisPublisher:
         self._redis.connection_pool.disconnect()
 
     def close(self) -> None:
+        """Disconnect for good."""
+        self.disconnect()
         self._redis.close()
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -292,8 +299,10 @@ class RedisPublisher:
         return list(answers)
 
     def _refusal(self, text: str) -> Refusal:
-        """From Redis's own words, which 6.2 begins with a dash now and then; raises RedisAway if they say so."""
-        text = scrub(text.lstrip("-"), self._url)
+        """From Redis's own words; raises RedisAway if they say so."""
+        text = scrub(_FRAME.sub("", text).strip(), self._url)
+        if "can't run this command" in text:  # a right that is missing inside a script has no code of its own
+            text = f"NOPERM {text.removeprefix('ERR ')}"
         code = text.partition(" ")[0]
         if code in _AWAY:
             self.disconnect()

@@ -33,9 +33,9 @@ from vedette.secrets import SecretUrl
 
 MS = 1_000_000
 QUICK = RedisTimes(
-    lease_ns=600 * MS,
-    renew_ns=150 * MS,
-    timeout_ns=300 * MS,
+    lease_ns=1000 * MS,
+    renew_ns=200 * MS,
+    timeout_ns=500 * MS,
     backoff_ns=(10 * MS, 50 * MS),
     spool=SpoolTimes(commit_ns=2 * MS, tell_ns=20 * MS, cursor_ns=20 * MS, retry_ns=20 * MS),
 )
@@ -55,8 +55,9 @@ def eventually(holds: Callable[[], object], within_s: float = 20.0) -> None:
         never.wait(0.003)
 
 
-def redis_options(url: str, spool: Path, **changes: object) -> RedisSinkOptions:
-    options = {"spool": SpoolOptions(path=str(spool), max_mb=1.0, retain_s=30.0), "prefix": "test"} | changes
+def redis_options(url: str, spool_path: Path, **changes: object) -> RedisSinkOptions:
+    """Keys `test:…`; `changes` are other options of the sink."""
+    options = {"spool": SpoolOptions(path=str(spool_path), max_mb=1.0, retain_s=30.0), "prefix": "test"} | changes
     return RedisSinkOptions(url=SecretUrl(url), **options)  # type: ignore[arg-type] # as the test gives them
 
 

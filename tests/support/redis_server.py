@@ -68,7 +68,7 @@ class RedisServer:
 
     `persistence`: "aof" survives kill -9; "rdb" keeps what was saved; "none" forgets. `password`, `maxmemory` (bytes,
     or as Redis writes it; policy noeviction), `tls` (certificate, key, CA) are what redis.conf calls them.
-    `unix` makes it listen on a socket file instead of a port.
+    `unix` makes it listen on a socket file instead of a port; `extra` are more lines of redis.conf.
     """
 
     directory: Path
@@ -78,6 +78,7 @@ class RedisServer:
     maxmemory: int | str | None = None
     unix: bool = False
     tls: tuple[Path, Path, Path] | None = None
+    extra: tuple[str, ...] = ()
     port: int = 0
     log: list[str] = field(default_factory=list)
     _process: subprocess.Popen[str] | None = None
@@ -165,7 +166,7 @@ class RedisServer:
             lines.append(f'requirepass "{self.password}"')
         if self.maxmemory is not None:
             lines += [f"maxmemory {self.maxmemory}", "maxmemory-policy noeviction"]
-        return "\n".join(lines) + "\n"
+        return "\n".join((*lines, *self.extra)) + "\n"
 
     def _reap(self) -> None:
         assert self._process is not None
