@@ -17,14 +17,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from engines.picture import Placement
 
+from engines.picture import Placement
 from engines.types import Detections
 from pipeline.credits import Credits
 from pipeline.latency import Latencies, Stamps
 from pipeline.ledger import FailedReason, Ledger
 from pipeline.outgoing import Outgoing, OutgoingEvent, OutgoingFrame, Outlet
-from stages.types import Clock, EndedTrack, Frame, State, StateChange, StreamId, Track, Tracker, TrackUpdate
+from stages.source.state import FINAL
+from stages.types import Clock, EndedTrack, Frame, Reason, State, StateChange, StreamId, Track, Tracker, TrackUpdate
 from vedette.messages import (
     Box,
     EventMessage,
@@ -52,10 +53,11 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A place in the order: a frame that waits for its detections, or a change of state."""
+    """A place in the order: a frame that waits for its detections, or a change of state and when it was told."""
 
     job: Job | None = None
     change: StateChange | None = None
+    told_ns: int = 0
     detections: Detections | None = None
 
 
@@ -75,6 +77,7 @@ class _Last:
 
     epoch: int
     pts: int
+    mono_ns: int
     wall_ns: int
     size_wh: tuple[int, int]
 
@@ -138,7 +141,7 @@ class Lane:
         self._order: deque[_Place] = deque()
         self._places: dict[int, _Place] = {}
         self._published = 0
-        self._started = False
+        self._last_change: StateChange | None = None
         self._last: _Last | None = None
         self._objects = 0
         self._rate: deque[int] = deque(maxlen=1024)
@@ -173,20 +176,31 @@ class Lane:
     def state(self, change: StateChange) -> None:
         """A change of state takes its place in the order."""
         with self._lock:
-            self._order.append(_Place(change=change))
+            self._order.append(_Place(change=change, told_ns=self._clock.mono_ns()))
             self._advance()
 
     def close(self) -> None:
-        """The drain's time is up: what has not been finished is abandoned; what waited for it comes out."""
+        """The drain's time is up: what has not been finished is abandoned; what waited for it comes out.
+
+        If the source is still blocked somewhere and never said that it ended, that is said here: subscribers would
+        take the stream, and its tracks, for alive.
+        """
         with self._lock:
             unfinished = [place.job for place in self._order if place.job is not None and place.detections is None]
         for job in unfinished:
             self.abandoned(job)
+        with self._lock:
+            said = self._last_change
+            if said is not None and said.state not in FINAL:
+                self._publish_state(self._left_behind(said), self._clock.mono_ns())
 
     def report(self) -> LaneReport:
         with self._lock:
             now_ns = self._clock.mono_ns()
-            recent = [at_ns for at_ns in self._rate if now_ns - at_ns <= _RATE_WINDOW_NS]
+            # A stream that is analysed every ten seconds flows, too.
+            step_ns = self._rate[-1] - self._rate[-2] if len(self._rate) > 1 else 0
+            window_ns = max(_RATE_WINDOW_NS, 3 * step_ns)
+            recent = [at_ns for at_ns in self._rate if now_ns - at_ns <= window_ns]
             span_ns = now_ns - recent[0] if len(recent) > 1 else 0
             last = self._last
             return LaneReport(
@@ -214,7 +228,7 @@ class Lane:
             place = self._order[0]
             if place.change is not None:
                 self._order.popleft()
-                self._publish_state(place.change)
+                self._publish_state(place.change, place.told_ns)
             elif place.job is not None and place.detections is not None:
                 self._order.popleft()
                 del self._places[place.job.frame.seq]
@@ -233,18 +247,22 @@ class Lane:
         update = self._tracker.update(detections, elapsed_s, size_wh)
         self._published += 1
         message = self._frame_message(frame, update, size_wh)
-        self._last = _Last(epoch=frame.epoch, pts=frame.pts, wall_ns=frame.wall_ns, size_wh=size_wh)
+        self._last = _Last(
+            epoch=frame.epoch, pts=frame.pts, mono_ns=frame.mono_ns, wall_ns=frame.wall_ns, size_wh=size_wh
+        )
         self._objects = len(message.objects)
         self._rate.append(self._clock.mono_ns())
         self._ledger.published(self.stream, frame.seq)
-        job.stamps.handed_ns = self._clock.mono_ns()
+        stamps = job.stamps
+        stamps.handed_ns = self._clock.mono_ns()
+        # What the sinks keep must not hold the job: its picture is the decoder's memory, and a sink may be slow.
         self._hand_over(
             OutgoingFrame(
                 stream=self.stream,
                 message=message,
                 encoded=_ENCODER.encode(message),
                 lossless=self._credits is not None,
-                settled=_Settlement(self._outlet_names, lambda: self._settled(job.stamps)),
+                settled=_Settlement(self._outlet_names, lambda: self._settled(stamps)),
             )
         )
         for track in update.started:
@@ -264,7 +282,7 @@ class Lane:
     def _elapsed_s(self, frame: Frame) -> tuple[float, bool]:
         """Media time since the last frame, and whether that is too long for tracks to go on.
 
-        Within an epoch media time is what the time stamps say; across epochs, what the capture times say.
+        Within an epoch that is what the time stamps say; across epochs see `_silence_s`.
         """
         last = self._last
         if last is None:
@@ -272,10 +290,20 @@ class Lane:
         if last.epoch == frame.epoch:
             elapsed_s = float((frame.pts - last.pts) * frame.time_base)
         else:
-            elapsed_s = (frame.wall_ns - last.wall_ns) / 1e9
+            elapsed_s = self._silence_s(last, frame.wall_ns, frame.mono_ns)
         elapsed_s = max(0.0, elapsed_s)
         gap = last.epoch != frame.epoch and elapsed_s > self._memory_s
         return (0.0 if gap else elapsed_s), gap
+
+    def _silence_s(self, last: _Last, wall_ns: int, mono_ns: int) -> float:
+        """How long after the last frame something else is: by a file's own time, by the arrival of a camera's frames.
+
+        A camera's capture times are its own clock's, if it sends any, and seconds away from the host's: one of each
+        kind must not be subtracted, and which kind the first frames of an epoch have is not known.
+        """
+        if self._credits is not None:
+            return (wall_ns - last.wall_ns) / 1e9
+        return (mono_ns - last.mono_ns) / 1e9
 
     def _frame_message(self, frame: Frame, update: TrackUpdate, size_wh: tuple[int, int]) -> FrameMessage:
         objects = (self._object(track, size_wh) for track in update.tracks)
@@ -308,17 +336,17 @@ class Lane:
             age_ms=track.age_ms,
         )
 
-    def _publish_state(self, change: StateChange) -> None:
-        if not self._started:
-            self._started = True
+    def _publish_state(self, change: StateChange, told_ns: int) -> None:
+        if self._last_change is None:
             self._publish_event(
                 RunStarted(
                     stream=self.stream, run=self.run, wall_ns=change.wall_ns, model=self._model, version=self._version
                 )
             )
-        if change.state in {State.ENDED, State.FAILED, State.STOPPED}:
+        self._last_change = change
+        if change.state in FINAL:
             self._publish_ended(self._tracker.end("stream_ended"), change.wall_ns)
-        elif self._last is not None and (change.wall_ns - self._last.wall_ns) / 1e9 > self._memory_s:
+        elif self._last is not None and self._silence_s(self._last, change.wall_ns, told_ns) > self._memory_s:
             self._publish_ended(self._tracker.end("gap"), change.wall_ns)
         self._publish_event(
             StreamState(
@@ -332,6 +360,20 @@ class Lane:
                 frozen=change.frozen,
                 detail=change.detail,
             )
+        )
+
+    def _left_behind(self, said: StateChange) -> StateChange:
+        media_ns = max(said.wall_ns, self._last.wall_ns if self._last else 0)
+        return StateChange(
+            stream=self.stream,
+            run=self.run,
+            epoch=said.epoch,
+            previous=said.state,
+            state=State.STOPPED,
+            reason=Reason.OPERATOR,
+            frozen=False,
+            detail="its source was still blocked when the process ended",
+            wall_ns=self._clock.wall_ns() if self._credits is None else media_ns,
         )
 
     def _publish_ended(self, ended: Sequence[EndedTrack], wall_ns: int) -> None:
@@ -377,8 +419,8 @@ def _box(xyxy_px: tuple[float, float, float, float], size_wh: tuple[int, int]) -
     width, height = size_wh
     x1, y1, x2, y2 = _rounded(xyxy_px)
     return (
-        min(max(x1, 0.0), float(width)),
-        min(max(y1, 0.0), float(height)),
-        min(max(x2, 0.0), float(width)),
-        min(max(y2, 0.0), float(height)),
+        min(max(0.0, x1), float(width)),
+        min(max(0.0, y1), float(height)),
+        min(max(0.0, x2), float(width)),
+        min(max(0.0, y2), float(height)),
     )

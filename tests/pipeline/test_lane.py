@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -53,7 +55,7 @@ class Collector:
         return [i.message for i in self.items if isinstance(i, OutgoingEvent) and isinstance(i.message, kind)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StillPicture:
     size_wh: tuple[int, int] = (100, 80)
 
@@ -72,6 +74,7 @@ class Bench:
             self.ledger.open_sink(outlet.name)
         self.clock = FakeClock()
         self.credits = credits
+        self.settled: set[tuple[str, int]] = set()
         self.lane = Lane(
             GATE,
             run="r",
@@ -86,7 +89,9 @@ class Bench:
             clock=self.clock,
         )
 
-    def enter(self, seq: int, *, epoch: int = 0, pts: int | None = None, wall_ns: int | None = None) -> Job:
+    def enter(
+        self, seq: int, *, epoch: int = 0, pts: int | None = None, wall_ns: int | None = None, mono_ns: int = 0
+    ) -> Job:
         pts = seq * 100 if pts is None else pts
         frame = Frame(
             stream=GATE,
@@ -95,8 +100,8 @@ class Bench:
             seq=seq,
             pts=pts,
             time_base=Fraction(1, 1000),
-            mono_ns=0,
-            decoded_ns=0,
+            mono_ns=mono_ns,
+            decoded_ns=mono_ns,
             wall_ns=pts * 1_000_000 if wall_ns is None else wall_ns,
             clock=ClockKind.FILE,
             clock_error_ms=0.0,
@@ -116,6 +121,13 @@ class Bench:
                 wall_ns=wall_ns,
             )
         )  # fmt: skip
+
+    def settle(self) -> None:
+        for outlet in self.outlets:
+            for item in outlet.items:
+                if isinstance(item, OutgoingFrame) and (outlet.name, item.message.seq) not in self.settled:
+                    self.settled.add((outlet.name, item.message.seq))
+                    item.settled(outlet.name)
 
 
 def one(x: float = 10.0) -> Detections:
@@ -207,22 +219,87 @@ def test_the_encoded_message_is_the_message() -> None:
     assert item.message.size == (100, 80)
 
 
-def test_tracks_survive_a_short_gap_between_epochs_and_end_in_a_long_one() -> None:
-    bench = Bench(memory_s=1.0)
+@pytest.mark.parametrize("lossless", [True, False])
+def test_tracks_survive_a_short_gap_between_epochs_and_end_in_a_long_one(lossless: bool) -> None:
+    bench = Bench(memory_s=1.0, credits=Credits() if lossless else None)
+    step_ns = 100_000_000
     for seq in range(5):
-        bench.lane.detected(bench.enter(seq), one())
-    second_ns = 1_000_000_000
-    bench.lane.detected(bench.enter(5, epoch=1, pts=0, wall_ns=second_ns), one())
+        bench.lane.detected(bench.enter(seq, wall_ns=seq * step_ns, mono_ns=seq * step_ns), one())
+        bench.settle()
+    # Of a camera, the time of arrival counts; what its clock says of the capture may be of another time line.
+    wall_ns, mono_ns = (11, 0) if lossless else (40, 11)
+    bench.lane.detected(bench.enter(5, epoch=1, pts=0, wall_ns=wall_ns * step_ns, mono_ns=mono_ns * step_ns), one())
     assert bench.outlets[0].events(TrackEnded) == []
-    bench.lane.detected(bench.enter(6, epoch=2, pts=0, wall_ns=5 * second_ns), one())
+    wall_ns, mono_ns = (30, 0) if lossless else (41, 30)
+    bench.lane.detected(bench.enter(6, epoch=2, pts=0, wall_ns=wall_ns * step_ns, mono_ns=mono_ns * step_ns), one())
     (ended,) = bench.outlets[0].events(TrackEnded)
     assert ended.reason == "gap"
     (started,) = bench.outlets[0].events(TrackStarted)
     assert started.track == ended.track
     last = bench.outlets[0].items[-1]
-    assert all(
-        thing.track != ended.track for i in [last] if isinstance(i, OutgoingFrame) for thing in i.message.objects
-    )
+    assert isinstance(last, OutgoingFrame)
+    assert all(thing.track != ended.track for thing in last.message.objects)
+
+
+def test_a_state_said_by_the_host_ends_no_tracks_of_a_camera_whose_clock_is_behind() -> None:
+    bench = Bench(memory_s=1.0)
+    start_ns, behind_ns = bench.clock.wall_ns(), 4_000_000_000
+    for seq in range(5):
+        wall_ns = start_ns - behind_ns + seq * 100_000_000
+        bench.lane.detected(bench.enter(seq, wall_ns=wall_ns, mono_ns=bench.clock.mono_ns()), one())
+        bench.clock.advance(0.1)
+    bench.change(State.WAITING, wall_ns=bench.clock.wall_ns())
+    assert bench.outlets[0].events(TrackEnded) == []
+    bench.clock.advance(2.0)
+    bench.change(State.CONNECTING, wall_ns=bench.clock.wall_ns())
+    assert [event.reason for event in bench.outlets[0].events(TrackEnded)] == ["gap"]
+
+
+def test_a_stream_whose_source_is_left_behind_is_said_to_have_stopped() -> None:
+    bench = Bench()
+    bench.change(State.STREAMING)
+    for seq in range(5):
+        bench.lane.detected(bench.enter(seq), one())
+    bench.lane.close()
+    bench.lane.close()
+    said = [item.message for item in bench.outlets[0].items if isinstance(item, OutgoingEvent)]
+    assert [type(message) for message in said] == [RunStarted, StreamState, TrackStarted, TrackEnded, StreamState]
+    last = said[-1]
+    assert isinstance(last, StreamState)
+    assert (last.state, last.previous, last.reason) == ("stopped", "streaming", "operator")
+    assert last.wall_ns == bench.clock.wall_ns()
+
+
+def test_a_stream_that_ended_is_not_said_to_have_stopped() -> None:
+    bench = Bench()
+    bench.change(State.ENDED)
+    bench.lane.close()
+    assert [event.state for event in bench.outlets[0].events(StreamState)] == ["ended"]
+
+
+def test_a_message_that_waits_for_a_slow_sink_does_not_hold_the_decoder_s_picture() -> None:
+    bench = Bench()
+    job = bench.enter(0)
+    picture = weakref.ref(job.frame.picture)
+    bench.lane.detected(job, one())
+    del job
+    gc.collect()
+    assert bench.outlets[0].seqs == [0]
+    assert picture() is None
+
+
+def test_a_stream_of_one_frame_in_ten_seconds_flows_until_it_stops() -> None:
+    bench = Bench()
+    rates = []
+    for seq in range(4):
+        bench.lane.detected(bench.enter(seq), one())
+        rates.append(bench.lane.report().fps_published)
+        bench.clock.advance(10.0)
+    assert rates == pytest.approx([0.0, 0.1, 0.1, 0.1])
+    bench.clock.advance(5.0)
+    assert bench.lane.report().fps_published > 0
+    bench.clock.advance(30.0)
+    assert bench.lane.report().fps_published == 0.0
 
 
 def test_tracks_end_before_the_stream_is_said_to_have_ended() -> None:
