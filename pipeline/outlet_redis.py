@@ -118,7 +118,7 @@ class RedisOutlet:
         self._up_since_ns = 0
         self._hold_until_ns: int | None = None
         self._hold_events_until_ns: int | None = None
-        self._restore_states = False
+        self._states_to_tell: set[StreamId] = set()
         self._next_lease_ns = 0
         self._states: dict[StreamId, bytes] = {}
         self._warned_aof = False
@@ -200,7 +200,7 @@ class RedisOutlet:
                     self._lose_link(away)
             self._end()
         finally:
-            self._publisher.close()
+            self._publisher.disconnect()
             self._keeper.finish()
 
     def _work(self) -> None:
@@ -291,12 +291,10 @@ class RedisOutlet:
                 "%s: keeps nothing on its disk (appendonly no): a restart of it forgets all that was published",
                 self._publisher,
             )
-        self._restore_states |= self._keeper.server_is(server.run_id)
+        if self._keeper.server_is(server.run_id):
+            self._states_to_tell.update(self._states)
         self._hold_until_ns = self._hold_events_until_ns = None
         self._lease()
-        if self._restore_states and self._states:
-            self._publisher.set_states(self._states)
-        self._restore_states = False
         self._is_up, self._up_since_ns, self._next_attempt_ns = True, self._clock.mono_ns(), None
         said_away = CHANGE if self._attempts else None
         logger.info("%s: connected (Redis %s)", self._publisher, server.version, extra=said_away)
@@ -381,6 +379,11 @@ class RedisOutlet:
                 self._streams[name].last_id_is(last)
         for name, lease in leases.items():
             self._apply(name, lease, now_ns)
+            if lease.state == "taken" and name in self._states:
+                self._states_to_tell.add(name)  # while another had the lease, the latest state was the other's
+        states = {name: self._states[name] for name in self._states_to_tell if self._streams[name].hold is Hold.OURS}
+        self._publisher.set_states(states)
+        self._states_to_tell.difference_update(states)
 
     def _apply(self, name: StreamId, lease: Lease, now_ns: int) -> None:
         stream = self._streams[name]
@@ -391,13 +394,16 @@ class RedisOutlet:
         if lease.state != "held":
             if stream.hold is Hold.WAITING:
                 logger.info("stream %s: the other process has gone; publishing", name)
-            with self._lock:
-                stream.hold, stream.was_ours, stream.held_until_ns = Hold.OURS, True, None
-            self._keeper.poke()
+            if stream.hold is not Hold.OURS:
+                with self._lock:
+                    stream.hold, stream.was_ours, stream.held_until_ns = Hold.OURS, True, None
+                self._keeper.poke()
             return
         if not stream.was_ours and stream.held_until_ns is None:
             # A little more, since Redis counts in milliseconds and its answer took some time.
             stream.held_until_ns = now_ns + lease.left_ms * 1_000_000 + self._times.lease_ns // 50
+            wait_s = (stream.held_until_ns - now_ns) / 1e9
+            logger.warning("stream %s: another process holds its lease; waiting %.1f s for it to expire", name, wait_s)
         until_ns = stream.held_until_ns
         if until_ns is not None and now_ns < until_ns:
             # One expiry: the holder may be dead, and has not renewed it since we looked.
