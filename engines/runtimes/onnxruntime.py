@@ -6,7 +6,6 @@ its waiting threads would take the cores that decoding and a neighbouring OpenVI
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import deque
@@ -18,6 +17,7 @@ import onnxruntime
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
+from engines.runtimes.cpus import usable_cpus
 from engines.runtimes.onnxruntime_errors import refusals, said
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import ModelFile, ModelSpec
@@ -70,7 +70,7 @@ class OnnxRuntimeEngine:
         self._spec = spec
         self._now_ns = now_ns
         # run_async needs a pool of its own: at least two threads, or it refuses.
-        threads = max(2, options.threads or len(os.sched_getaffinity(0)))
+        threads = max(2, options.threads or usable_cpus())
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -162,7 +162,8 @@ class OnnxRuntimeEngine:
         self._in_flight.add(-1)
 
     def _own(self, buffer: Buffer) -> _Run:
-        if not isinstance(buffer, _Run) or self._runs[buffer.index] is not buffer:
-            msg = "this buffer belongs to another engine"
-            raise EngineError(msg)
-        return buffer
+        for run in self._runs:
+            if run is buffer:
+                return run
+        msg = "this buffer belongs to another engine"
+        raise EngineError(msg)
