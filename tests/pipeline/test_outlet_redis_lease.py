@@ -227,3 +227,18 @@ def test_a_copy_of_the_spool_cannot_write_beside_the_original(
     copy.close()
     assert [frame.run for frame in frames_in(client)] == ["original", "copy", "copy"]
     assert copy.leased == []
+
+
+def test_the_latest_state_is_the_successors_as_soon_as_it_has_the_lease(
+    client: redis.Redis, start_rig: StartRig
+) -> None:
+    first = start_rig("one", run="first", times=LONG)
+    first.state("streaming")
+    first.wait_for(lambda t: t.delivered == 1)
+    second = start_rig("two", run="second", times=LONG)
+    second.state("streaming")
+    second.wait_for(lambda t: t.delivered == 1)
+    assert "first" in str(client.hget("test:streams", "cam")), "while another has the lease, so is the state"
+    first.close()
+    eventually(lambda: "second" in str(client.hget("test:streams", "cam")))
+    second.close()
