@@ -17,22 +17,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import engines.runtimes as runtimes
-from engines.engine import Completion, Engine, Place
+from engines.engine import Completion, Engine, Outputs, Place
 from engines.options import ModelOptions
 from engines.runtimes import open_engine
 from engines.runtimes.openvino import OpenVinoEngine
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import find_spec
+from engines.types import F32
+from tests.support.scripted_engine import ScriptedEngine
 from tests.support.tiny_models import HEIGHT, ROWS, SPEC, WIDTH, mean_model, picky_model, slow_model
 from vedette.errors import EngineError, MissingExtraError, ModelError
 
 BACKENDS = ("openvino", "onnxruntime")
+SCRIPTED = "scripted"
+"""What the pipeline's tests use in place of a runtime must keep the same contract."""
 LIMIT_S = 30.0
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "engines/weights/vedette-n-seed_640x384.onnx"
 
 
 def opened(path: Path, backend: str, **options: Any) -> Engine:
+    if backend == SCRIPTED:
+        return ScriptedEngine(look=SCRIPTS[path.stem])
     return open_engine(ModelOptions(path=str(path), backend=backend, **options), now_ns=time.monotonic_ns)  # type: ignore[arg-type]
 
 
@@ -70,7 +76,23 @@ def picky_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return picky_model(tmp_path_factory.mktemp("picky") / "picky.onnx")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+def add_mean(pictures: F32) -> Outputs:
+    return {"output": ROWS + pictures.mean(axis=(1, 2, 3), keepdims=True)[:, 0]}
+
+
+def add_mean_slowly(pictures: F32) -> Outputs:
+    threading.Event().wait(0.02)
+    return add_mean(pictures)
+
+
+def refuse_three(pictures: F32) -> Outputs | EngineError:
+    return EngineError("cannot reshape to that") if pictures.mean() == 3.0 else {"output": ROWS[None].copy()}
+
+
+SCRIPTS = {"mean": add_mean, "free": add_mean, "slow": add_mean_slowly, "picky": refuse_three}
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, SCRIPTED])
 class TestContract:
     def test_outputs_are_those_of_the_picture_in_the_buffer(self, backend: str, mean_path: Path) -> None:
         engine = opened(mean_path, backend)
@@ -330,6 +352,9 @@ class TestContract:
         assert completion.outputs is not None
         assert completion.outputs["output"].shape == (1, 2, 6)
 
+
+@pytest.mark.parametrize("backend", BACKENDS)
+class TestOfRuntimes:
     def test_description_says_what_runs_where_and_why(self, backend: str, mean_path: Path) -> None:
         engine = opened(mean_path, backend)
 
