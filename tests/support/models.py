@@ -24,18 +24,31 @@ LIT = 0.6
 Box = tuple[int, int, int, int]
 
 
-def colour_model(path: Path, size_wh: tuple[int, int] = (160, 96), *, free_size: bool = False) -> Path:
+INPUTS = {
+    "float32": (TensorProto.FLOAT, 1.0, ""),
+    "float16": (TensorProto.FLOAT16, 1.0, ""),
+    "uint8": (TensorProto.UINT8, 1 / 255, ", scale: 1"),
+}
+"""Type, what takes it to 0..1 in the network, and what the spec must say of it."""
+
+
+def colour_model(
+    path: Path, size_wh: tuple[int, int] = (160, 96), *, free_size: bool = False, dtype: str = "float32"
+) -> Path:
     """Write the detector and its spec beside it. Returns `path`.
 
     For each class one anchor: a uniform rectangle of n lit pixels across has the variance (n * n - 1) / 12, so centre
     and variance give its exact box. Its score is near 1 if anything of that colour is in the picture, else 0; in a
     picture with several things of one colour, the box is somewhere around them. `free_size` leaves height and width
-    open in the file.
+    open in the file; `dtype` is the input's.
     """
+    kind, unit, said = INPUTS[dtype]
     width, height = size_wh
     sides: list[int | str] = [1, 3, "h", "w"] if free_size else [1, 3, height, width]
     nodes = [
-        helper.make_node("Sub", ["images", "threshold"], ["above"]),
+        helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["values", "unit"], ["units"]),
+        helper.make_node("Sub", ["units", "threshold"], ["above"]),
         helper.make_node("Relu", ["above"], ["lit"]),
         *_extent("x", across=2),
         *_extent("y", across=3),
@@ -47,6 +60,7 @@ def colour_model(path: Path, size_wh: tuple[int, int] = (160, 96), *, free_size:
         helper.make_node("Mul", ["scores_1", "eye"], ["scores"]),
     ]
     constants: dict[str, npt.NDArray[Any]] = {
+        "unit": np.float32(unit),
         "threshold": np.float32(LIT),
         "rows_columns": np.array([2, 3]),
         "across_2": np.array([2]),
@@ -63,7 +77,7 @@ def colour_model(path: Path, size_wh: tuple[int, int] = (160, 96), *, free_size:
     graph = helper.make_graph(
         nodes,
         "colours",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, sides)],
+        [helper.make_tensor_value_info("images", kind, sides)],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, side])
             for name, side in (("boxes", 4), ("scores", 3))
@@ -74,7 +88,7 @@ def colour_model(path: Path, size_wh: tuple[int, int] = (160, 96), *, free_size:
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
     path.with_suffix(".yaml").write_text(
-        f"name: colours\nhead: yolo_nas\nclasses: [{', '.join(CLASSES)}]\ninput: {{size: [{width}, {height}]}}\n"
+        f"name: colours\nhead: yolo_nas\nclasses: [{', '.join(CLASSES)}]\ninput: {{size: [{width}, {height}]{said}}}\n"
     )
     return path
 
