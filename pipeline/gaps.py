@@ -1,7 +1,8 @@
 """What a sink dropped and has not told its subscribers yet.
 
-In:  dropped frames and events, with the reason. Out: GapEvents, one for each stream, run and reason, not for each drop.
-Neither thread nor lock: whoever holds one has its own.
+In:  dropped frames and events, with the reason. Out: GapEvents, one for each row of frames dropped one after another
+for the same reason, one for all events of a stream; where there are too many rows their last ones become one, whose
+`count` is less than what lies between `first` and `last`. Neither thread nor lock: whoever holds one has its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ class _Key:
     reason: str
 
 
+_ROWS = 16
+
+
 @dataclass(slots=True)
 class _Gap:
     event: GapEvent
@@ -35,7 +39,7 @@ class Gaps:
     def __init__(self, tell_after_ns: int) -> None:
         """A gap is told `tell_after_ns` after its first drop, so that many drops make one event."""
         self._tell_after_ns = tell_after_ns
-        self._gaps: dict[_Key, _Gap] = {}
+        self._gaps: dict[_Key, list[_Gap]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._gaps)
@@ -65,30 +69,31 @@ class Gaps:
 
     def add(self, gap: GapEvent, now_ns: int) -> None:
         key = _Key(gap.what, gap.stream, gap.run, gap.reason)
-        known = self._gaps.get(key)
-        if known is None:
-            self._gaps[key] = _Gap(gap, now_ns)
+        rows = self._gaps.setdefault(key, [])
+        last = rows[-1].event if rows else None
+        follows = last is None or gap.first is None or last.last is None or gap.first == last.last + 1
+        if last is None or (not follows and len(rows) < _ROWS):
+            rows.append(_Gap(gap, now_ns))
             return
-        known.event = msgspec.structs.replace(
-            known.event,
-            count=known.event.count + gap.count,
-            first=_pick(min, known.event.first, gap.first),
-            last=_pick(max, known.event.last, gap.last),
-            wall_ns=max(known.event.wall_ns, gap.wall_ns),
+        rows[-1].event = msgspec.structs.replace(
+            last,
+            count=last.count + gap.count,
+            first=_pick(min, last.first, gap.first),
+            last=_pick(max, last.last, gap.last),
+            wall_ns=max(last.wall_ns, gap.wall_ns),
         )
 
     def take(self, now_ns: int, may_tell: Callable[[GapEvent], bool]) -> list[GapEvent]:
         """Remove and return the gaps whose time has come and that may be told now."""
-        ripe = [
-            key
-            for key, gap in self._gaps.items()
-            if now_ns >= gap.since_ns + self._tell_after_ns and may_tell(gap.event)
-        ]
-        return [self._gaps.pop(key).event for key in ripe]
+        taken: list[GapEvent] = []
+        for key, rows in list(self._gaps.items()):
+            if now_ns >= rows[0].since_ns + self._tell_after_ns and may_tell(rows[0].event):
+                taken += (row.event for row in self._gaps.pop(key))
+        return taken
 
     def next_ns(self, may_tell: Callable[[GapEvent], bool]) -> int | None:
         """When `take` will have something, as things stand; None for never."""
-        times = [gap.since_ns + self._tell_after_ns for gap in self._gaps.values() if may_tell(gap.event)]
+        times = [rows[0].since_ns + self._tell_after_ns for rows in self._gaps.values() if may_tell(rows[0].event)]
         return min(times, default=None)
 
 

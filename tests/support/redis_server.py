@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -91,7 +92,7 @@ class RedisServer:
     @property
     def url(self) -> str:
         """With the password, if there is one."""
-        login = "" if self.password is None else f":{self.password}@"
+        login = "" if self.password is None else f":{quote(self.password, safe='')}@"
         if self.unix:
             return f"unix://{login}{self.socket_path}?db=0"
         return f"{'rediss' if self.tls else 'redis'}://{login}{HOST}:{self.port}/0"
@@ -153,7 +154,9 @@ class RedisServer:
 
     def _configuration(self) -> str:
         lines = [f'dir "{self.directory}"', "bind 127.0.0.1", "protected-mode no", "daemonize no", "databases 4"]
-        lines += ["appendonly yes" if self.persistence == "aof" else "appendonly no", 'save ""']
+        # Not everysec: that puts off writes behind a slow fsync and answers all the same, so that a kill forgets some.
+        aof = ["appendonly yes", "appendfsync always"] if self.persistence == "aof" else ["appendonly no"]
+        lines += [*aof, 'save ""']
         if self.unix:
             lines += ["port 0", f'unixsocket "{self.socket_path}"']
         elif self.tls:
