@@ -33,7 +33,9 @@ MAX_VALUES: Final = 100_000
 _TAG = "tag:yaml.org,2002:"
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_NOT_IN_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9%._~!$'()*+,;=-]")
+_NOT_IN_URL = re.compile(r"[^A-Za-z0-9._~!$'()*+,;=-]")
+# What no percent-encoded text has in it: a value with one of these is as a person types it, its % signs included.
+_NOT_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!$%'-.0-;=A-Z_a-z~]")
 
 
 class Broken:
@@ -252,8 +254,8 @@ def join(path: str, key: str) -> str:
 def _fit_for(text: str, position: int, value: str) -> str:
     """`value` as it goes into `text` at `position`: percent-encoded where it would end a URL's password or query.
 
-    What is percent-encoded already stays, so that both ways of writing a password work. A ':' stays in front of the
-    template's own, since `${LOGIN}@host` may hold user and password.
+    What is percent-encoded already, as a whole, stays, so that both ways of writing a password work. A ':' stays in
+    front of the template's own, since `${LOGIN}@host` may hold user and password.
     """
     authority = text.find("://") + 3
     if authority < 3 or position < authority:
@@ -262,9 +264,11 @@ def _fit_for(text: str, position: int, value: str) -> str:
     in_userinfo = position < end and "@" in text[position:end]
     if not in_userinfo and "?" not in text[authority:position]:
         return value
-    keep = ":" if in_userinfo and ":" not in text[authority:position] else ""
+    keep = {":"} if in_userinfo and ":" not in text[authority:position] else set()
+    if not _NOT_ENCODED.search(value):
+        keep.add("%")
     return _NOT_IN_URL.sub(
-        lambda match: match[0] if match[0] == keep else "".join(f"%{byte:02X}" for byte in match[0].encode()), value
+        lambda match: match[0] if match[0] in keep else "".join(f"%{byte:02X}" for byte in match[0].encode()), value
     )
 
 

@@ -97,6 +97,7 @@ def test_a_file_url_of_three_slashes_is_percent_decoded(tmp_path: Path) -> None:
         ("p@ss/w#rd?:x y", "p%40ss%2Fw%23rd%3F%3Ax%20y"),
         ("p%40ss", "p%40ss"),
         ("100%", "100%25"),
+        ("p@ss%2Fword", "p%40ss%252Fword"),  # the @ shows that it is not percent-encoded
         ("[1]", "%5B1%5D"),
         ("pässword", "p%C3%A4ssword"),
         ("yes", "yes"),
