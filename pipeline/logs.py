@@ -72,6 +72,14 @@ def hide_in_logs(words: Iterable[str]) -> None:
             handler.hide(words)
 
 
+def masked(text: str) -> str:
+    """`text` without passwords: those of URLs in it, and all that `hide_in_logs` was told of."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogHandler):
+            text = handler.mask(text)
+    return scrub(text)
+
+
 @dataclass(slots=True)
 class _Repeats:
     since_ns: int
@@ -96,6 +104,12 @@ class LogHandler(logging.StreamHandler[TextIO]):
             found = {form for word in words if len(word) >= 4 for form in (word, json.dumps(word)[1:-1])}
             self._hidden = tuple(sorted({*self._hidden, *found}, key=len, reverse=True))
 
+    def mask(self, text: str) -> str:
+        """`text` without the hidden words and without the passwords of URLs."""
+        for word in self._hidden:
+            text = text.replace(word, MASK)
+        return scrub(text)
+
     def emit(self, record: logging.LogRecord) -> None:
         if self._is_due(record):
             super().emit(record)
@@ -108,9 +122,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
         except (TypeError, ValueError) as error:  # arguments that do not fit the template
             record.msg, record.args = f"{record.msg!r} with {record.args!r}: {error}", None
             text = formatter.format(record)
-        for word in self._hidden:
-            text = text.replace(word, MASK)
-        return scrub(text)
+        return self.mask(text)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
         """Nothing: logging would print the record's raw arguments, secrets included, where writing just failed."""

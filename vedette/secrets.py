@@ -6,6 +6,7 @@ where a connection is opened and nowhere else. Imports nothing of ours; every ro
 
 from __future__ import annotations
 
+import contextlib
 import re
 from urllib.parse import unquote, urlsplit
 
@@ -17,7 +18,10 @@ _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<userinfo>[^\
 # The same with a '/' inside an unquoted password: user:pass/word@host
 _USERINFO_SLASH = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<userinfo>[^\s'\"<>/@:]*:[^\s'\"<>@]*)@")
 # Parameters that carry credentials in HTTP camera URLs: ?user=a&password=b, &token=...
-_QUERY = re.compile(r"(?i)(?P<key>[?&;](?:password|passwd|pass|pwd|token|auth|key|secret|api_?key)=)[^&\s'\"#;]+")
+# What is masked already is left as it is, so that the `): ` behind a URL in a sentence is not taken for a part of it.
+_QUERY = re.compile(
+    r"(?i)(?P<key>[?&;](?:password|passwd|pass|pwd|token|auth|key|secret|api_?key)=)(?!\*\*\*(?:$|[\s)\],:]))(?P<value>[^&\s'\"#;]+)"
+)
 
 
 def scrub(text: str, *urls: SecretUrl) -> str:
@@ -43,14 +47,12 @@ class SecretUrl:
         return self._url
 
     def secrets(self) -> tuple[str, ...]:
-        """The password in the forms in which another library may print it, longest first."""
-        try:
-            password = urlsplit(self._url).password
-        except ValueError:
-            password = None
-        if not password:
-            return ()
-        return tuple(sorted({password, unquote(password)}, key=len, reverse=True))
+        """Password and tokens in the forms in which another library may print them, longest first."""
+        found = {match["value"] for match in _QUERY.finditer(self._url)}
+        with contextlib.suppress(ValueError):
+            found.add(urlsplit(self._url).password or "")
+        forms = {form for word in found if word for form in (word, unquote(word))}
+        return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
     @property
     def scheme(self) -> str:

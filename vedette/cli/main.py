@@ -122,13 +122,17 @@ def _run(words: list[str]) -> int:
 
 
 def _say(error: VedetteError) -> int:
+    from pipeline.logs import masked
+
     for line in error.lines():
-        print(scrub(line), file=sys.stderr)
+        print(masked(line), file=sys.stderr)
     return error.exit_status
 
 
 def _own_fault(error: Exception) -> int:
-    print(scrub("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    from pipeline.logs import masked  # it knows the passwords of the configuration, which may stand here without a URL
+
+    print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     return EXIT_OWN_FAULT
 
 

@@ -1,0 +1,51 @@
+"""Passwords are masked in whatever text a URL stands, and in what is left of it when it was not quoted."""
+
+from __future__ import annotations
+
+import pytest
+
+from vedette.secrets import Secret, SecretUrl, scrub
+
+# Each is hidden whole; what is around it stays.
+TEXTS = [
+    ("rtsp://user:hunter2@cam:554/x", "rtsp://***@cam:554/x"),
+    ("cannot open rtsp://user:p@ss:w@cam/x: refused", "cannot open rtsp://***@cam/x: refused"),
+    ("redis://:hunter2@h/0 and rtsp://u:hunter2@h/1", "redis://***@h/0 and rtsp://***@h/1"),
+    ("rtsp://user:hunter/2@cam/x", "rtsp://***@cam/x"),
+    ("rtsp://user@cam/x", "rtsp://***@cam/x"),
+    ("http://cam/v?user=a&password=hunter2&q=1", "http://cam/v?user=a&password=***&q=1"),
+    ("stream a (http://cam/v?token=hunter2)", "stream a (http://cam/v?token=***"),
+    ("stream a (http://cam/v?token=***): connecting", "stream a (http://cam/v?token=***): connecting"),
+    ("http://cam/v?token=*** is not there", "http://cam/v?token=*** is not there"),
+    ("http://cam/v?token=***hunter2", "http://cam/v?token=***"),
+    ("rtsp://cam/x and no more", "rtsp://cam/x and no more"),
+]
+
+
+@pytest.mark.parametrize(("text", "masked"), TEXTS)
+def test_credentials_are_masked_and_the_rest_stays(text: str, masked: str) -> None:
+    assert scrub(text) == masked
+    assert scrub(masked) == masked
+
+
+def test_a_url_shows_its_password_only_when_it_is_revealed() -> None:
+    url = SecretUrl("rtsp://user:p%40ss%2F@cam/x")
+
+    assert f"{url} {url!r}" == "rtsp://***@cam/x SecretUrl('rtsp://***@cam/x')"
+    assert url.reveal() == "rtsp://user:p%40ss%2F@cam/x"
+    assert set(url.secrets()) == {"p%40ss%2F", "p@ss/"}
+    assert scrub("they say p@ss/ or p%40ss%2F", url) == "they say *** or ***"
+
+
+def test_tokens_in_a_query_are_secrets_too() -> None:
+    url = SecretUrl("http://user:one@cam/v?size=2&token=t%2Fwo&pwd=three")
+
+    assert set(url.secrets()) == {"one", "t%2Fwo", "t/wo", "three"}
+    assert SecretUrl("http://cam/v?size=2").secrets() == ()
+
+
+def test_a_word_shows_itself_only_when_it_is_revealed() -> None:
+    token = Secret("hunter2")
+
+    assert f"{token} {token!r}" == "*** Secret('***')"
+    assert token.reveal() == "hunter2"
