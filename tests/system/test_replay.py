@@ -31,7 +31,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten seconds in which a walker, a car and a cyclist come and go."""
     folder = tmp_path_factory.mktemp("clip")
     if SHARED is None:
-        return street_clip(folder, seconds=12)
+        return street_clip(folder, seconds=8)
     parking = SHARED / "clips" / "intel_person-bicycle-car-detection.mp4"
     return cut(parking, folder / "parking.mkv", from_s=24.0, to_s=34.3)
 
