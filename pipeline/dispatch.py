@@ -12,11 +12,11 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 
-from stages.preprocess import Preprocess
-
 from engines.engine import Buffer, Engine
 from pipeline.batcher import Batcher, Take
 from pipeline.lane import Job
+from pipeline.repeats import Repeats
+from stages.preprocess import Preprocess
 from stages.types import Clock, StreamId
 from vedette.errors import EngineError, PictureError
 
@@ -48,6 +48,9 @@ class Dispatcher:
         self._closed = False
         self._submitted: dict[int, Sequence[Job]] = {}
         self._refusals = 0
+        self._waits_for_company = wait_ns > 0
+        self._unfit: dict[StreamId, Repeats] = {}
+        self._refused = Repeats()
 
     def offer(self, job: Job) -> None:
         """Let a frame wait for the engine; what it supersedes, or itself after `close`, leaves its lane at once."""
@@ -67,22 +70,27 @@ class Dispatcher:
             self._condition.notify_all()
 
     def run(self) -> None:
-        buffer = self._engine.acquire()
-        while buffer is not None:
-            jobs = self._take()
-            if not jobs:
+        while (buffer := self._engine.acquire()) is not None:
+            if not self._feed(buffer):
                 self._engine.release(buffer)
                 return
-            if self._submit(buffer, jobs):
-                buffer = self._engine.acquire()
 
     def collect(self, buffer: Buffer) -> Sequence[Job]:
         """The jobs that were submitted with `buffer`, in the order of its slots; once for each submission."""
         with self._condition:
             jobs = self._submitted.pop(id(buffer))
             self._batcher.done(len(jobs))
-            self._condition.notify()
+            if self._waits_for_company:  # which it does not while the engine has nothing else to do
+                self._condition.notify()
             return jobs
+
+    def _feed(self, buffer: Buffer) -> bool:
+        """Wait for frames and submit them in `buffer`; False when closed and nothing waits."""
+        # A function of its own, so that while the thread waits nothing holds the pictures of the frames before.
+        while jobs := self._take():
+            if self._submit(buffer, jobs):
+                return True
+        return False
 
     def _take(self) -> tuple[Job, ...]:
         """Wait for work; empty when closed and nothing waits."""
@@ -90,6 +98,8 @@ class Dispatcher:
             while True:
                 now_ns = self._clock.mono_ns()
                 take: Take[Job] = self._batcher.take(self._limit, now_ns)
+                if take.wake_at_ns is not None and self._closed:  # no more company will come
+                    take = self._batcher.take(self._limit, take.wake_at_ns)
                 if take.items:
                     for job in take.items:
                         job.stamps.chosen_ns = now_ns
@@ -108,10 +118,7 @@ class Dispatcher:
             try:
                 job.placement = self._preprocess.write(job.frame.picture, buffer, len(fit))
             except PictureError as error:
-                logger.warning(
-                    "stream %s: a frame could not be converted: %s", job.frame.stream, error,
-                    extra={"stream": job.frame.stream, "frame_seq": job.frame.seq},
-                )  # fmt: skip
+                self._say_unfit(job, error)
                 job.lane.failed(job, "pixel_format")
             else:
                 fit.append(job)
@@ -126,7 +133,9 @@ class Dispatcher:
         try:
             self._engine.submit(buffer, len(fit))
         except EngineError as error:
-            logger.error("the engine refused %d frames: %s", len(fit), error)
+            refused = self._refused.due(now_ns, len(fit))
+            if refused:
+                logger.error("the engine refused %d frames; the last: %s", refused, error)
             for job in self.collect(buffer):
                 job.lane.failed(job, "engine")
             self._refusals += 1
@@ -135,3 +144,13 @@ class Dispatcher:
             return False
         self._refusals = 0
         return True
+
+    def _say_unfit(self, job: Job, error: PictureError) -> None:
+        """Tell of a frame that could not be converted; a camera whose every frame is such is told of now and then."""
+        stream = job.frame.stream
+        count = self._unfit.setdefault(stream, Repeats()).due(self._clock.mono_ns())
+        if count:
+            extra = {"stream": stream, "frame_seq": job.frame.seq}
+            logger.warning(
+                "stream %s: %d frames could not be converted; the last: %s", stream, count, error, extra=extra
+            )

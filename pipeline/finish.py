@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 
-from stages.detect import Detect
-from stages.suppress import Suppress
-
 from engines.engine import Completion, Engine
 from engines.types import Detections
 from pipeline.dispatch import ENGINE_ERRORS_IN_A_ROW, Dispatcher
+from pipeline.repeats import Repeats
+from stages.detect import Detect
+from stages.suppress import Suppress
 from stages.types import Clock
 from vedette.errors import EngineError
 
@@ -31,6 +31,7 @@ class Finisher:
         self._suppress = suppress
         self._clock = clock
         self._errors = 0
+        self._failed = Repeats()
 
     def run(self) -> None:
         while (completion := self._engine.completed()) is not None:
@@ -42,7 +43,9 @@ class Finisher:
         if completion.outputs is None:
             self._engine.release(completion.buffer)
             self._errors += 1
-            logger.error("the engine failed on %d frames: %s", len(jobs), completion.error)
+            failed = self._failed.due(now_ns, len(jobs))
+            if failed:
+                logger.error("the engine failed on %d frames; the last: %s", failed, completion.error)
             for job in jobs:
                 job.lane.failed(job, "engine")
             if self._errors >= ENGINE_ERRORS_IN_A_ROW:
