@@ -141,7 +141,8 @@ def test_input_is_what_the_plain_definition_says(planes: YuvPlanes | RgbPicture,
     # Of pure noise, the worst there is; a real picture comes much nearer (below). A few samples have no mean.
     assert error.mean() < 0.6 or min(planes.size_wh) < 24
     pad = to_values(np.full((1, 1, 3), float(spec.pad)), spec)[:, 0]
-    np.testing.assert_allclose(outside(slot, placement), np.broadcast_to(pad, outside(slot, placement).shape), 1e-5)
+    around = outside(slot, placement)
+    np.testing.assert_allclose(around, np.broadcast_to(pad, around.shape), rtol=1e-5, atol=1e-5)
     assert all(np.array_equal(now, then) for now, then in zip(memories(planes), before, strict=True))
 
 
