@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from vedette import __version__
 from vedette.cli import main as cli
 from vedette.errors import ConfigError, LedgerError, SourceError, VedetteError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, run: Callable[[object], int]) -> None:
@@ -148,3 +151,58 @@ def test_a_closed_pipe_ends_quietly() -> None:
 
     assert ended.stderr == ""
     assert ended.returncode in (0, 141)  # 0 where PYTHONUNBUFFERED is set: argparse then swallows the error itself
+
+
+def leave(*, with_thread: bool) -> subprocess.CompletedProcess[str]:
+    code = f"""
+import atexit, threading
+from vedette.cli import main as cli
+atexit.register(print, "the interpreter ended")
+if {with_thread}:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+cli.main = lambda: print("the summary") or 3
+cli.entry()
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_thread_that_is_left_behind_does_not_meet_the_end_of_the_interpreter() -> None:
+    ended = leave(with_thread=True)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "the summary\n", "")
+
+
+def test_without_threads_the_process_ends_as_usual() -> None:
+    ended = leave(with_thread=False)
+
+    assert (ended.returncode, ended.stdout) == (3, "the summary\nthe interpreter ended\n")
+
+
+def test_an_engine_at_work_does_not_abort_a_process_that_failed() -> None:
+    code = """
+import threading, time
+from engines.options import ModelOptions
+from engines.runtimes import open_engine
+from vedette.cli import main as cli
+
+def work():
+    engine = open_engine(ModelOptions(path="engines/weights/vedette-n-seed_640x384.onnx"), now_ns=time.monotonic_ns)
+    def finish():
+        while (completion := engine.completed()) is not None:
+            engine.release(completion.buffer)
+    threading.Thread(target=finish, daemon=True).start()
+    while (buffer := engine.acquire()) is not None:
+        engine.submit(buffer, 1)
+        working.set()
+
+working = threading.Event()
+threading.Thread(target=work, daemon=True).start()
+assert working.wait(60)
+cli.main = lambda: 70
+cli.entry()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False, cwd=ROOT
+    )
+
+    assert (ended.returncode, ended.stderr) == (70, "")

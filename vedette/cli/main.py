@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
@@ -146,9 +148,19 @@ def _missing(error: ModuleNotFoundError) -> MissingExtraError:
     return MissingExtraError(f"this needs the package {error.name}, which is not installed", hint=hint)
 
 
-def entry() -> None:
-    """What the `vedette` script calls."""
-    sys.exit(main())
+def entry() -> NoReturn:
+    """What the `vedette` script calls: ends the process with the status of `main`.
+
+    A thread that is left behind in native code (a decoder in the network, a network in OpenVINO) must not meet the end
+    of the interpreter, which aborts the process («terminate called without an active exception», exit status 134).
+    """
+    status = main()
+    if any(thread.daemon for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":
