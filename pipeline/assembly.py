@@ -272,8 +272,12 @@ class Machine:
         left_behind += join("dispatch", left_s(0.6))
         self.engine.close()
         left_behind += join("finish", left_s(0.6))
+        # After a failure nobody had the chance to finish anything.
+        unfinished = list(self._supervisor.native_ids()) if failed else left_behind
+        work_left = "dispatch" in unfinished or "finish" in unfinished
         for stream in self._streams.values():
-            stream.entrance.close()
+            source_left = f"source:{stream.options.id}" in unfinished
+            stream.entrance.close(source_left=source_left, work_left=work_left)
         for outlet in self._outlets:
             outlet.close(end_ns)
         for outlet in self._outlets:

@@ -31,25 +31,30 @@ class Entrance:
         self._credits = credits
         self._lock = threading.Lock()
         self._closed = False
+        self._held: int | None = None  # decoded, and not yet at its end here
 
     def decoded(self, seq: int) -> None:
         with self._lock:
             if not self._closed:
                 self._ledger.decoded(self._stream, seq)
+                self._held = seq
 
     def rate_limited(self, seq: int) -> None:
         with self._lock:
             if not self._closed:
+                self._held = None
                 self._ledger.rate_limited(self._stream, seq)
 
     def failed(self, seq: int, reason: FailedReason) -> None:
         with self._lock:
             if not self._closed:
+                self._held = None
                 self._ledger.failed(self._stream, seq, reason)
 
     def abandoned(self, seq: int) -> None:
         with self._lock:
             if not self._closed:
+                self._held = None
                 self._ledger.abandoned(self._stream, seq)
 
     def wait_credit(self) -> bool:
@@ -59,6 +64,7 @@ class Entrance:
         with self._lock:
             if self._closed:
                 return
+            self._held = None
             job = Job(
                 frame=frame, lane=self._lane, stamps=Stamps(arrived_ns=frame.mono_ns, decoded_ns=frame.decoded_ns)
             )
@@ -88,10 +94,16 @@ class Entrance:
         """Whether every frame of a file is with its slowest sink; a live stream has nothing that the run waits for."""
         return self._credits is None or self._credits.all_back()
 
-    def close(self) -> None:
-        """Shut the door and abandon what the source had in its hands (decoded, but not yet offered)."""
+    def close(self, *, source_left: bool = False, work_left: bool = False) -> None:
+        """Shut the door and abandon what could not be finished in time.
+
+        `source_left`: the source has not ended, and may have a frame in hand; `work_left`: dispatch or finish have not.
+        A frame that is unfinished although they have was forgotten by our own code: it stays in flight, and the run
+        doesn't balance.
+        """
         with self._lock:
             self._closed = True
-        self._lane.close()
-        for seq in self._ledger.in_flight(self._stream):
-            self._ledger.abandoned(self._stream, seq)
+            held, self._held = self._held, None
+        self._lane.close(time_is_up=work_left)
+        if held is not None and source_left:
+            self._ledger.abandoned(self._stream, held)

@@ -11,6 +11,7 @@ Out: OutgoingFrame and OutgoingEvent, to every outlet.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ from vedette.messages import (
     TrackEnded,
     TrackStarted,
 )
+
+logger = logging.getLogger(__name__)
 
 _ENCODER = msgspec.json.Encoder()
 _RATE_WINDOW_NS = 5_000_000_000
@@ -179,16 +182,23 @@ class Lane:
             self._order.append(_Place(change=change, told_ns=self._clock.mono_ns()))
             self._advance()
 
-    def close(self) -> None:
-        """The drain's time is up: what has not been finished is abandoned; what waited for it comes out.
+    def close(self, *, time_is_up: bool = True) -> None:
+        """The drain is over: what waited for an unfinished frame comes out.
 
+        If its time was up the unfinished are abandoned. If not, whoever should have finished them has ended and forgot
+        them: they stay in flight, so that the run doesn't balance.
         If the source is still blocked somewhere and never said that it ended, that is said here: subscribers would
         take the stream, and its tracks, for alive.
         """
         with self._lock:
             unfinished = [place.job for place in self._order if place.job is not None and place.detections is None]
         for job in unfinished:
-            self.abandoned(job)
+            if time_is_up:
+                self.abandoned(job)
+            else:
+                extra = {"stream": self.stream, "frame_seq": job.frame.seq}
+                logger.error("stream %s: frame %d was forgotten on its way", self.stream, job.frame.seq, extra=extra)
+                self._leave(job, lambda: None)
         with self._lock:
             said = self._last_change
             if said is not None and said.state not in FINAL:
