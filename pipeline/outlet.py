@@ -18,7 +18,12 @@ from pipeline.outlet_redis import RedisOutlet, RedisTimes
 from pipeline.spool import Directory, Spool
 from stages.options import JsonlSinkOptions, RedisSinkOptions, SinkOptions, SpoolOptions
 from stages.types import Clock, StreamId
-from vedette.errors import SpoolError
+from vedette.errors import SinkError, SpoolError
+
+EXIT_NOT_OPENED = 2
+"""The exit status when a sink can't even be opened: another process has it, or it isn't where it should be. That is for
+whoever configures, and not our own fault, as a sink that breaks later is.
+"""
 
 
 def build_outlets(
@@ -36,6 +41,22 @@ def build_outlets(
     Names: `redis`, `jsonl`, the second of a kind `redis-2`. `on_leased` is called from a sink's thread for a stream
     that another process publishes. Raises SpoolError, SinkError.
     """
+    try:
+        return _build(sinks, streams, ledger, clock, on_leased, redis_times, jsonl_times)
+    except SinkError as error:
+        error.exit_status = EXIT_NOT_OPENED
+        raise
+
+
+def _build(
+    sinks: Sequence[SinkOptions],
+    streams: Sequence[StreamId],
+    ledger: Ledger,
+    clock: Clock,
+    on_leased: Callable[[StreamId], None],
+    redis_times: RedisTimes | None,
+    jsonl_times: JsonlTimes | None,
+) -> list[Outlet]:
     outlets: list[Outlet] = []
     counts: Counter[str] = Counter()
     with contextlib.ExitStack() as opened:

@@ -8,7 +8,7 @@
     ├── SourceError             a stream cannot be read; `reason` is of the closed list, `fatal` says «for ever»
     ├── PictureError            a decoded picture that we cannot convert; fails that frame only
     ├── EngineError             an engine refused work or broke
-    ├── SinkError               a sink cannot deliver
+    ├── SinkError               a sink cannot deliver; at start, when it cannot be opened: exit status 2
     │   └── SpoolError          the spool cannot be opened, locked or read
     ├── MessageError            a message does not fit its schema
     ├── SubscribeError          Redis refuses a subscriber for ever    exit status 2
