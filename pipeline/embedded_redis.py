@@ -17,6 +17,7 @@ from stages.types import Clock
 from vedette.errors import MissingExtraError, SinkError
 
 _START_S = 10.0
+_STOP_S = 10.0
 
 
 class EmbeddedRedis:
@@ -51,7 +52,10 @@ class EmbeddedRedis:
         arguments = [part for key, value in settings.items() for part in (f"--{key}", value)]
         log = self.folder / "redis.log"
         with log.open("wb") as output:
-            self._process = subprocess.Popen([self._executable, *arguments], stdout=output, stderr=output)
+            # In a session of its own: Ctrl-C in the terminal is the demo's, which needs its Redis until it has drained.
+            self._process = subprocess.Popen(
+                [self._executable, *arguments], stdout=output, stderr=output, start_new_session=True
+            )
         client = redis.Redis(port=self.port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
         deadline_ns = self._clock.mono_ns() + int(_START_S * 1e9)
         never = threading.Event()
@@ -59,10 +63,12 @@ class EmbeddedRedis:
             while not _answers(client):
                 if self._process.poll() is not None or self._clock.mono_ns() > deadline_ns:
                     lines = log.read_text(errors="replace").strip().splitlines()
-                    self.close()
                     msg = f"the demo's redis-server did not start: {lines[-1] if lines else 'it said nothing'}"
                     raise SinkError(msg)
                 self._clock.wait(never, 0.02)
+        except BaseException:
+            self.kill()
+            raise
         finally:
             client.close()
         return self
@@ -76,9 +82,19 @@ class EmbeddedRedis:
         """Stop the server and remove its data; idempotent."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
         self._folder.cleanup()
+
+    def kill(self) -> None:
+        """Stop the server without a word, for a process that must end now; its data is removed, too."""
+        if self._process is not None:
+            self._process.kill()
+        self.close()
 
 
 def _answers(client: redis.Redis) -> bool:

@@ -46,14 +46,16 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.embedded_redis import EmbeddedRedis
     from pipeline.logs import configure_logging
     from vedette.cli.demo_view import EventLog, describe, show
-    from vedette.cli.run import exit_status, print_summary, stop_on_signals
+    from vedette.cli.run import StopSignals, exit_status, print_summary
     from vedette.client import Subscriber
 
     clock = SystemClock()
     configure_logging(level="warning", format="human", clock=clock)
     log = EventLog()
     over = threading.Event()
-    with EmbeddedRedis(clock) as server:
+    embedded = EmbeddedRedis(clock)
+    stop = StopSignals(at_once=embedded.kill)
+    with embedded as server:
         config = demo_config(
             source=arguments.source,
             config=arguments.config,
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             folder=server.folder,
         )
         machine = Machine(config, clock=clock)
-        stop_on_signals(machine)
+        stop.ask(machine.request_stop)
         subscriber = Subscriber(server.url)
 
         def listen() -> None:

@@ -6,12 +6,13 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.assembly import Machine, Outcome
+    from pipeline.assembly import Outcome
 
 EXIT_STREAM_FAILED = 3
 EXIT_LEDGER = 71
@@ -45,12 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.config_file import load_config, resolved
     from pipeline.logs import configure_logging
 
+    stop = StopSignals()
     clock = SystemClock()
     configure_logging(level=arguments.log_level, format=arguments.log_format, clock=clock)
     config = load_config(arguments.config, os.environ)
     log_resolved(resolved(config))
     machine = Machine(config, clock=clock)
-    stop_on_signals(machine)
+    stop.ask(machine.request_stop)
     outcome = machine.run()
     print_summary(outcome, as_json=arguments.json)
     return exit_status(outcome)
@@ -63,19 +65,34 @@ def log_resolved(text: str) -> None:
     logging.getLogger("vedette").info("configuration:\n%s", text)
 
 
-def stop_on_signals(machine: Machine) -> None:
-    """The first SIGTERM or SIGINT asks the machine to drain; the second ends the process at once."""
-    asked = False
+class StopSignals:
+    """The first SIGTERM or SIGINT asks for an orderly end; the second ends the process at once.
 
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    Installed before anything is opened: as the first process of a container a process ignores a SIGTERM that it does
+    not handle, and one that came while the model was compiled was lost.
+    """
+
+    def __init__(self, at_once: Callable[[], None] = lambda: None) -> None:
+        """`at_once` is called before the process is ended by the second signal."""
+        self._at_once = at_once
+        self._asked = False
+        self._request: Callable[[], None] | None = None
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def ask(self, request_stop: Callable[[], None]) -> None:
+        """Have `request_stop` called by the first signal; at once if it has come already."""
+        self._request = request_stop
+        if self._asked:
+            request_stop()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._asked:
+            self._at_once()
             os._exit(128 + number)
-        asked = True
-        machine.request_stop()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+        self._asked = True
+        if self._request is not None:
+            self._request()
 
 
 def exit_status(outcome: Outcome) -> int:
