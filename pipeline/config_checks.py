@@ -123,7 +123,7 @@ class Checks:
         if url.scheme == "" and scheme in STREAM_SCHEMES:
             self._report(path, f"expected {scheme}:// at its beginning, {self._got(path)}")
             return None
-        if url.scheme not in ("", *STREAM_SCHEMES):
+        if url.scheme not in ("", *STREAM_SCHEMES) or url.lacks_scheme:
             names = ", ".join(f"{name}://" if name != "file" else "file:" for name in STREAM_SCHEMES)
             self._report(path, f"expected a path or {names}, {self._got(path)}{_hint(url.scheme, STREAM_SCHEMES)}")
             return None

@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import inspect
 
 from pipeline.config_yaml import BROKEN, Expanded, join
-from vedette.secrets import Secret, SecretUrl, scrub
+from vedette.secrets import Secret, SecretUrl
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        text = scrub(value.raw if isinstance(value, Expanded) else value)
+        text = str(SecretUrl(value.raw if isinstance(value, Expanded) else value))
         return f"'{text}'" if len(text) <= 80 else f"'{text[:77]}...'"
     if isinstance(value, int | float):
         return f"{value:g}" if isinstance(value, float) and abs(value) < 1e15 else str(value)[:40]

@@ -13,15 +13,19 @@ from urllib.parse import unquote, urlsplit
 MASK = "***"
 
 # user:password@ in anything that looks like a URL. The password may hold '@' and ':' (people forget to quote it),
-# so the match is greedy up to the last '@' before a space, quote or end of the authority.
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<userinfo>[^\s'\"<>/]*)@")
+# so the match is greedy up to the last '@' before a space, quote or end of the authority. One slash is enough: a URL
+# that was taken for a path has lost the other.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://?)(?P<userinfo>[^\s'\"<>/]*)@")
 # The same with a '/' inside an unquoted password: user:pass/word@host
-_USERINFO_SLASH = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<userinfo>[^\s'\"<>/@:]*:[^\s'\"<>@]*)@")
+_USERINFO_SLASH = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://?)(?P<userinfo>[^\s'\"<>/@:]*:[^\s'\"<>@]*)@")
 # Parameters that carry credentials in HTTP camera URLs: ?user=a&password=b, &token=...
 # What is masked already is left as it is, so that the `): ` behind a URL in a sentence is not taken for a part of it.
 _QUERY = re.compile(
     r"(?i)(?P<key>[?&;](?:password|passwd|pass|pwd|token|auth|key|secret|api_?key)=)(?!\*\*\*(?:$|[\s)\],:]))(?P<value>[^&\s'\"#;]+)"
 )
+
+# user:password@host without a scheme, as somebody may write it. Only whole texts: inside one it may be anything.
+_BARE = re.compile(r"^(?P<user>[^\s/@:]+):(?P<password>.*)@")
 
 
 def scrub(text: str, *urls: SecretUrl) -> str:
@@ -51,6 +55,9 @@ class SecretUrl:
         found = {match["value"] for match in _QUERY.finditer(self._url)}
         with contextlib.suppress(ValueError):
             found.add(urlsplit(self._url).password or "")
+        bare = self._bare()
+        if bare is not None:
+            found.add(bare["password"])
         forms = {form for word in found if word for form in (word, unquote(word))}
         return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
@@ -67,8 +74,17 @@ class SecretUrl:
     def has_password(self) -> bool:
         return bool(self.secrets()) or scrub(self._url) != self._url
 
+    @property
+    def lacks_scheme(self) -> bool:
+        """Whether this is user:password@host: a URL of whose beginning somebody did not think."""
+        return self._bare() is not None
+
+    def _bare(self) -> re.Match[str] | None:
+        return None if "://" in self._url or self.scheme == "file" else _BARE.match(self._url)
+
     def __str__(self) -> str:
-        return scrub(self._url)
+        bare = self._bare()
+        return scrub(self._url) if bare is None else f"{MASK}@{self._url[bare.end() :]}"
 
     def __repr__(self) -> str:
         return f"SecretUrl({str(self)!r})"

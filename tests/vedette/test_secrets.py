@@ -13,6 +13,7 @@ TEXTS = [
     ("redis://:hunter2@h/0 and rtsp://u:hunter2@h/1", "redis://***@h/0 and rtsp://***@h/1"),
     ("rtsp://user:hunter/2@cam/x", "rtsp://***@cam/x"),
     ("rtsp://user@cam/x", "rtsp://***@cam/x"),
+    ("rtsp:/user:p@ss:w@cam/x: no such file", "rtsp:/***@cam/x: no such file"),
     ("http://cam/v?user=a&password=hunter2&q=1", "http://cam/v?user=a&password=***&q=1"),
     ("stream a (http://cam/v?token=hunter2)", "stream a (http://cam/v?token=***"),
     ("stream a (http://cam/v?token=***): connecting", "stream a (http://cam/v?token=***): connecting"),
@@ -35,6 +36,21 @@ def test_a_url_shows_its_password_only_when_it_is_revealed() -> None:
     assert url.reveal() == "rtsp://user:p%40ss%2F@cam/x"
     assert set(url.secrets()) == {"p%40ss%2F", "p@ss/"}
     assert scrub("they say p@ss/ or p%40ss%2F", url) == "they say *** or ***"
+
+
+@pytest.mark.parametrize("text", ["user:p@ss/word@cam/x", "rtsp:user:hunter2@cam/x"])
+def test_a_url_without_its_scheme_is_masked_all_the_same(text: str) -> None:
+    url = SecretUrl(text)
+
+    assert str(url) == "***@cam/x"
+    assert url.lacks_scheme
+    assert url.has_password
+
+
+@pytest.mark.parametrize("path", ["clips/a:b@c.mp4", "file:a:b@c.mp4", "/srv/a@b.mp4", "rtsp://cam/x"])
+def test_a_path_may_hold_any_character(path: str) -> None:
+    assert not SecretUrl(path).lacks_scheme
+    assert str(SecretUrl(path)) == path
 
 
 def test_tokens_in_a_query_are_secrets_too() -> None:

@@ -145,7 +145,7 @@ def _redis_sink(path: Path) -> RedisSinkOptions:
     from pipeline.config_file import load_config
     from pipeline.logs import configure_logging
 
-    configure_logging(level="warning", clock=SystemClock())
+    configure_logging(level="warning", format="human", clock=SystemClock())
     for sink in load_config(path, os.environ).sinks:
         if sink.__struct_config__.tag == "redis":
             return cast("RedisSinkOptions", sink)
