@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import openvino
+from openvino.preprocess import PrePostProcessor
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
 from engines.runtimes.cpus import bound_cpus, usable_cpus
 from engines.runtimes.pool import BufferPool, HostBuffer
-from engines.spec import ModelFile, ModelSpec
+from engines.spec import InputSpec, ModelFile, ModelSpec
 from vedette.errors import EngineError, ModelError
 
 Hint = Literal["LATENCY", "THROUGHPUT"]
@@ -65,7 +66,7 @@ class OpenVinoEngine:
         self._spec = spec
         self._now_ns = now_ns
         self._serial = hint == "LATENCY"
-        compiled = _compile(file, spec, options, hint, requests)
+        compiled = compile_model(file, spec, options, hint, requests)
         # OpenVINO keeps the file's order; its own names may be others.
         names = [tensor.name for tensor in file.outputs]
         fixed = not any(output.partial_shape.is_dynamic for output in compiled.outputs)
@@ -180,17 +181,45 @@ def cpu_settings(options: ModelOptions, hint: Hint, requests: int) -> dict[str, 
     return settings
 
 
-def _compile(file: ModelFile, spec: ModelSpec, options: ModelOptions, hint: Hint, requests: int) -> Any:
+def compile_model(file: ModelFile, spec: ModelSpec, options: ModelOptions, hint: Hint, requests: int) -> Any:
+    """The compiled network as the engine runs it: its input takes levels (uint8), its own type or not.
+
+    Raises ModelError.
+    """
     width, height = spec.input.size
     core = openvino.Core()
     try:
         model = core.read_model(file.path)
         if model.is_dynamic():
             model.reshape([1, 3, height, width])
-        return core.compile_model(model, "CPU", cpu_settings(options, hint, requests))
+        return core.compile_model(_taking_levels(model, spec.input), "CPU", cpu_settings(options, hint, requests))
     except RuntimeError as error:
         msg = f"{file.path}: OpenVINO does not take it: {_said(error)}"
         raise ModelError(msg, hint="try model.backend: onnxruntime") from error
+
+
+def _taking_levels(model: Any, spec: InputSpec) -> Any:
+    """The model with a uint8 input; what makes levels into values (engines/picture.py, step 4) joins the network.
+
+    A quarter of the memory is written and read, the scale goes into the first convolution's weights, and OpenVINO puts
+    bytes into its own layout faster than floats. Seed at 640x384, alternating: 47.3 ms of CPU a picture against 48.2,
+    beside 0.25 ms less for the host's part.
+    """
+    kind = model.input().get_element_type()
+    if kind == openvino.Type.u8:
+        return model
+    steps = PrePostProcessor(model)
+    steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NCHW"))
+    steps.input().model().set_layout(openvino.Layout("NCHW"))
+    convert = steps.input().preprocess().convert_element_type(openvino.Type.f32)
+    # value = (level * scale - mean) / std = (level - mean / scale) / (std / scale)
+    if any(spec.mean):
+        convert.mean([mean / spec.scale for mean in spec.mean])
+    if any(std != spec.scale for std in spec.std):
+        convert.scale([std / spec.scale for std in spec.std])
+    if kind != openvino.Type.f32:
+        convert.convert_element_type(kind)
+    return steps.build()
 
 
 def _said(error: RuntimeError) -> str:

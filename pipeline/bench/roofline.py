@@ -131,17 +131,12 @@ class _OpenVino:
 
 def _openvino(config: Config, hint: Hint, requests: int, clock: Clock) -> _OpenVino:
     """The configured model, filled with the first stream's first picture, pre-processed as the pipeline does it."""
-    import openvino
+    from engines.runtimes.openvino import compile_model
 
-    from engines.runtimes.openvino import cpu_settings
-
-    spec = find_spec(read_model_file(Path(config.model.path))).spec
+    file = read_model_file(Path(config.model.path))
+    spec = find_spec(file).spec
+    compiled = compile_model(file, spec, config.model, hint, requests)
     width, height = spec.input.size
-    core = openvino.Core()
-    model = core.read_model(config.model.path)
-    if model.is_dynamic():
-        model.reshape([1, 3, height, width])
-    compiled = core.compile_model(model, "CPU", cpu_settings(config.model, hint, requests))
     filled = np.zeros((1, 3, height, width), compiled.input(0).element_type.to_dtype())
     PictureWriter(spec.input).write(_first_picture(config.streams[0], clock), filled, 0)
     return _OpenVino(compiled, requests, filled)

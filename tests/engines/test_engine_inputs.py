@@ -45,13 +45,14 @@ def run(engine: Engine, rgb: Any) -> Completion:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
-def test_input_is_of_the_type_that_the_file_says(tmp_path: Path, backend: str, dtype: str) -> None:
+def test_levels_go_in_whatever_type_the_file_says(tmp_path: Path, backend: str, dtype: str) -> None:
     engine = opened(colour_model(tmp_path / "m.onnx", SIZE, dtype=dtype), backend)
     boxes: dict[str, Box] = {"red": (20, 30, 100, 90), "blue": (200, 10, 300, 150)}
 
     completion = run(engine, painted(SIZE, boxes))
 
-    assert completion.buffer.array.dtype == np.dtype(dtype)
+    # OpenVINO makes the file's type of levels itself, as part of the network.
+    assert completion.buffer.array.dtype == np.dtype("uint8" if backend == "openvino" else dtype)
     outputs = completion.outputs or {}
     assert {name: (array.shape, array.dtype.name) for name, array in outputs.items()} == {
         "boxes": ((1, 3, 4), "float32"),

@@ -12,11 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 WIDTH, HEIGHT = 64, 32
 
+# `scale: 1.0`: the network sees levels, whether the buffer holds bytes (OpenVINO) or floats.
 SPEC = """\
 name: tiny
 head: end2end
 classes: [person, car]
-input: {size: [64, 32]}
+input: {size: [64, 32], scale: 1.0}
 """
 
 ROWS = np.array([[0, 0, 10, 10, 0.5, 0], [5, 5, 20, 30, 0.25, 1]], np.float32)
