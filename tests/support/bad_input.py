@@ -201,3 +201,31 @@ BAD_MODELS = (
     BadModel("a misspelt key of a spec", None, _SPEC.replace("head", "haed"), ("ModelError: model.yaml: haed: unknown key, did you mean 'head'?",)),
     BadModel("another model's spec", None, _SPEC.replace("yolo_nas", "yolox"), ("ModelError: model 'x': outputs: head yolox with 3 classes at 640x384 expected one output ",)),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BadMessage:
+    """The JSON of a message that somebody published, and what is said of it."""
+
+    name: str
+    content: bytes
+    says: str
+
+
+_FRAME = (
+    b'{"type":"frame","stream":"gate","run":"r","epoch":0,"seq":0,"n":1,"pts":0,"time_base":[1,90000],"wall_ns":0,'
+    b'"clock":"file","clock_error_ms":0.0,"size":[640,360],"model":"m","objects":[]}'
+)
+
+BAD_MESSAGES = (
+    BadMessage("nothing", b"", "Input data was truncated"),
+    BadMessage("cut short", _FRAME[:-5], "Input data was truncated"),
+    BadMessage("no text", b"\xff", "JSON is malformed: invalid character (byte 0)"),
+    BadMessage("a list", b"[]", "Expected `object`, got `array`"),
+    BadMessage("no type", b"{}", "Object missing required field `type`"),
+    BadMessage("a foreign type", b'{"type":"ghost"}', "Expected type `frame` or `event`, got 'ghost' - at `$.type`"),
+    BadMessage("no stream", _FRAME.replace(b'"stream":"gate",', b""), "Object missing required field `stream`"),
+    BadMessage("text for a number", _FRAME.replace(b'"n":1', b'"n":"1"'), "Expected `int`, got `str` - at `$.n`"),
+    BadMessage("an unknown clock", _FRAME.replace(b'"file"', b'"sun"'), "Invalid enum value 'sun' - at `$.clock`"),
+    BadMessage("half an object", _FRAME.replace(b"[]}", b'[{"track":1}]}'), "Object missing required field `class` - at `$.objects[0]`"),
+)  # fmt: skip

@@ -6,8 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bad_input import BAD_CONFIGS, BAD_MODELS, ENVIRON, BadConfig, BadModel
+from tests.support.bad_input import (
+    BAD_CONFIGS,
+    BAD_MESSAGES,
+    BAD_MODELS,
+    ENVIRON,
+    BadConfig,
+    BadMessage,
+    BadModel,
+)
 from vedette.cli.main import main
+from vedette.errors import MessageError
+from vedette.messages import decode_message
 
 SEED = Path(__file__).parents[2] / "engines/weights/vedette-n-seed_640x384.onnx"
 
@@ -53,3 +63,11 @@ def test_a_wrong_model_is_explained(
     assert len(lines) in (len(case.says), len(case.says) + 1), "one line an error, and perhaps a hint"
     for line, start in zip(lines, case.says, strict=False):
         assert line.startswith(start)
+
+
+@pytest.mark.parametrize("case", BAD_MESSAGES, ids=lambda case: case.name)
+def test_a_wrong_message_is_explained(case: BadMessage) -> None:
+    with pytest.raises(MessageError) as error:
+        decode_message(case.content)
+
+    assert error.value.lines() == [f"MessageError: {case.says}"]
