@@ -61,7 +61,7 @@ def outside(
 
 
 def test_every_configuration_has_a_test_here() -> None:
-    assert CONFIGS == ["cameras.yaml", "file.yaml", "synthetic.yaml"]
+    assert CONFIGS == ["bench.yaml", "cameras.yaml", "file.yaml", "synthetic.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,16 @@ def test_the_configuration_with_files_ends_with_them(outside: Outside) -> None:
     archive = [frame for frame in frames if frame.stream == "archive"]
     assert archive[0].wall_ns == 1_795_197_600_000_000_000  # 2026-11-20T18:00:00Z
     assert {frame.clock for frame in archive} == {"file"}
+
+
+def test_the_configuration_of_the_benchmark_publishes_to_both_sinks(outside: Outside) -> None:
+    path = outside.place("bench.yaml")
+    with VedetteProcess(path, env={"CLIP": str(path.parent / "clips/archive.mp4")}) as vedette:
+        assert vedette.wait() == 0, vedette.log
+
+    ledger = check_summary(vedette.summary)
+    assert ledger.streams["clip"].published == 30
+    assert {name: (sink.accepted_frames, sink.dropped) for name, sink in ledger.sinks.items()} == {
+        "redis": (30, {}),
+        "jsonl": (30, {}),
+    }
