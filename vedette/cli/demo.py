@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         machine = Machine(config, clock=clock)
         stop.ask(machine.request_stop)
-        subscriber = Subscriber(server.url)
+        subscriber = Subscriber(server.url, block_s=0.2)  # so that it ends soon after the machine
 
         def listen() -> None:
             for item in subscriber.events(start="0"):
