@@ -19,8 +19,8 @@ from vedette.errors import MissingExtraError
 
 __all__ = ["open_engine", "read_model_file"]
 
-# Both runtimes report their use to their makers as soon as they are imported: onnxruntime 1.31 to Microsoft (and leaves
-# `.ses` in the temporary folder), OpenVINO 2026 to Google Analytics (and leaves ~/intel). A program that watches cameras
+# Both runtimes report their use to their makers as soon as they are imported: onnxruntime 1.31 to Microsoft (leaving
+# `.ses` in the temporary folder), OpenVINO 2026 to Google Analytics (leaving ~/intel). A program that watches cameras
 # reports to its owner alone. OpenVINO does without the package; onnxruntime has a variable, which 0 sets the other way.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: importing it fails, as documented

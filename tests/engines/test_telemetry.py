@@ -1,4 +1,4 @@
-"""The runtimes' own reports to their makers are off: nothing is sent, and nothing is left in home or temporary folder."""
+"""The runtimes' own reports to their makers are off: nothing is left in the home or the temporary folder."""
 
 from __future__ import annotations
 
