@@ -36,6 +36,8 @@ class Artist:
     def draw(self, bgr: U8, message: FrameMessage) -> None:
         """Draw what `message` says into `bgr`."""
         for thing in message.objects:
+            if thing.state == "tentative":  # most of them are nothing
+                continue
             x1, _, x2, y2 = thing.box
             self._trails[thing.track].append((message.wall_ns, round((x1 + x2) / 2), round(y2)))
         for track, trail in list(self._trails.items()):
@@ -62,9 +64,9 @@ def _draw_object(bgr: U8, thing: TrackedObject) -> None:
     scale = max(0.35, min(0.6, bgr.shape[0] / 1000))
     label = f"{thing.class_} {thing.track}  {thing.score:.2f}"
     (width, height), base = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    top = max(height + base + 2, y1)
-    cv2.rectangle(bgr, (x1, top - height - base - 2), (x1 + width + 4, top), colour, cv2.FILLED)
-    cv2.putText(bgr, label, (x1 + 2, top - base), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    left, top = max(0, min(x1, bgr.shape[1] - width - 4)), max(height + base + 2, y1)
+    cv2.rectangle(bgr, (left, top - height - base - 2), (left + width + 4, top), colour, cv2.FILLED)
+    cv2.putText(bgr, label, (left + 2, top - base), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def _dashed(bgr: U8, xyxy: tuple[int, int, int, int], colour: Colour, dash: int = 6) -> None:
