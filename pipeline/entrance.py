@@ -77,13 +77,19 @@ class Entrance:
                 self._lane.state(change)
 
     def packets_damaged(self, count: int) -> None:
-        self._ledger.packets_damaged(self._stream, count)
+        with self._lock:
+            if not self._closed:
+                self._ledger.packets_damaged(self._stream, count)
 
     def packets_lost(self, count: int) -> None:
-        self._ledger.packets_lost(self._stream, count)
+        with self._lock:
+            if not self._closed:
+                self._ledger.packets_lost(self._stream, count)
 
     def reconnected(self, reason: Reason) -> None:
-        self._ledger.reconnected(self._stream, reason.value)
+        with self._lock:
+            if not self._closed:
+                self._ledger.reconnected(self._stream, reason.value)
 
     def stop_waiting(self) -> None:
         """Wake the source if it waits for a credit: the run is ending."""
