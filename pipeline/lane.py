@@ -261,7 +261,7 @@ class Lane:
             epoch=frame.epoch, pts=frame.pts, mono_ns=frame.mono_ns, wall_ns=frame.wall_ns, size_wh=size_wh
         )
         self._objects = len(message.objects)
-        self._rate.append(self._clock.mono_ns())
+        self._note_rate(self._clock.mono_ns())
         self._ledger.published(self.stream, frame.seq)
         stamps = job.stamps
         stamps.handed_ns = self._clock.mono_ns()
@@ -288,6 +288,11 @@ class Lane:
                 )
             )
         self._publish_ended(update.ended, frame.wall_ns)
+
+    def _note_rate(self, now_ns: int) -> None:
+        self._rate.append(now_ns)
+        while len(self._rate) > 2 and now_ns - self._rate[0] > _RATE_WINDOW_NS:
+            self._rate.popleft()
 
     def _elapsed_s(self, frame: Frame) -> tuple[float, bool]:
         """Media time since the last frame, and whether that is too long for tracks to go on.

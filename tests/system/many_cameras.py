@@ -106,7 +106,7 @@ def _measure(folder: Path, arguments: argparse.Namespace, cores: set[int]) -> di
             streams.append({"id": f"cam{number}", "url": url, "fps": arguments.fps})
         config = {
             "version": 1,
-            "model": {"path": str(arguments.model.resolve())},
+            "model": {"path": str(arguments.model.resolve()), "precision": arguments.precision},
             "streams": streams,
             "sinks": [{"kind": "redis", "url": redis.url, "spool": {"path": str(folder / "spool")}}],
             "http": {"listen": f"127.0.0.1:{port}"},
@@ -173,6 +173,7 @@ def _judge(
         "fps": {"lowest": round(min(rates.values()), 3), "highest": round(max(rates.values()), 3)},
         "superseded_after_10_s": sum(superseded.values()),
         "rss_mib": {"first": round(memory[0][1], 1), "last": round(memory[-1][1], 1)},
+        "rss_mib_every_10_s": [round(mib, 1) for at, mib in _every(10.0, samples)],
         "rss_slope_mib_a_minute": round(slope * 60, 3),
         "cores_used": round(cpu, 2),
         "latency_ms": {"p50_median": round(statistics.median(t["p50"] for t in total), 1),
@@ -182,6 +183,15 @@ def _judge(
         "machine": machine_facts(),
         "command": "python -m tests.system.many_cameras " + " ".join(sys.argv[1:]),
     }  # fmt: skip
+
+
+def _every(seconds: float, samples: list[tuple[float, dict[str, Any]]]) -> list[tuple[float, float]]:
+    """Resident memory in MiB, one sample every so many seconds."""
+    picked: list[tuple[float, float]] = []
+    for at, status in samples:
+        if at >= len(picked) * seconds:
+            picked.append((at, status["process"]["rss_bytes"] / 2**20))
+    return picked
 
 
 def _status(port: int) -> dict[str, Any]:
