@@ -27,7 +27,7 @@ from pipeline.drawing import Artist
 from stages.options import JsonlSinkOptions, StreamOptions, TrackOptions
 from stages.source import Decoded, open_connection
 from stages.source.picture import AvPicture
-from vedette.errors import PictureError, SourceError, VedetteError
+from vedette.errors import PictureError, SourceError, UsageError
 from vedette.messages import FrameMessage
 from vedette.secrets import SecretUrl
 
@@ -42,13 +42,21 @@ def annotate(
 ) -> tuple[int, int]:
     """Write `out`; returns how many frames it has and how many tracks were confirmed.
 
-    Raises SourceError if the source cannot be read to its end, ModelError, VedetteError if `out` cannot be written.
+    Raises SourceError if the source cannot be read to its end, ModelError, UsageError if `out` cannot be written or the
+    source has no end.
     """
     options = StreamOptions(id="video", url=source, mode="file")
     clock = SystemClock()
-    connection = open_connection(options, clock, threading.Event())
+    try:
+        connection = open_connection(options, clock, threading.Event())
+    except SourceError as error:
+        msg = error.message if source.scheme == "synthetic" else f"{source}: {error.message}"
+        raise SourceError(msg, reason=error.reason, fatal=True) from error
     info = connection.info
     connection.close()
+    if not info.finite:
+        msg = f"IN: expected something that ends, got {source}"
+        raise UsageError(msg, hint="give its length: synthetic://street?seconds=20")
     expected = round(info.duration_s * info.fps) if info.duration_s and info.fps else None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +68,8 @@ def annotate(
             frames = _draw(options, messages, part, clock, info.fps, expected, progress)
             part.replace(out)
     except OSError as error:
-        msg = f"{out}: cannot be written: {error.strerror}"
-        raise VedetteError(msg, hint="choose another place, or make room there") from error
+        msg = f"OUT: {out} cannot be written: {error.strerror}"
+        raise UsageError(msg, hint="choose another place, or make room there") from error
     return frames, tracks
 
 

@@ -5,7 +5,7 @@
     ├── ConfigError             the configuration is wrong         exit status 2
     ├── ModelError              a model file or spec does not fit  exit status 2
     ├── MissingExtraError       a package of an extra is missing   exit status 2
-    ├── SourceError             a stream cannot be read; `reason` is of the closed list, `fatal` says «for ever»
+    ├── SourceError             a stream cannot be read; `reason` is of the closed list, `fatal` says «for ever»; 3
     ├── PictureError            a decoded picture that we cannot convert; fails that frame only
     ├── EngineError             an engine refused work or broke
     ├── SinkError               a sink cannot deliver; at start, when it cannot be opened: exit status 2
@@ -71,6 +71,8 @@ class MissingExtraError(VedetteError):
 
 class SourceError(VedetteError):
     """A stream cannot be read. `reason` is a `stages.types.Reason`; `fatal` means that waiting will not help."""
+
+    exit_status = 3
 
     def __init__(self, message: str, *, reason: str, fatal: bool = False, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
