@@ -12,6 +12,7 @@ import datetime
 import logging
 import random
 import threading
+import zlib
 from collections.abc import Callable, Generator
 
 from pipeline.intake import Intake
@@ -67,7 +68,8 @@ class StreamRunner:
         self._epoch = 0
         self._lost_for: Reason | None = None  # why the last connection that streamed was lost
         self._streamed = False
-        self._rate = RateLimit(options.fps, live=not self._lossless)
+        phase = 0.0 if self._lossless else zlib.crc32(options.id.encode()) / 2**32
+        self._rate = RateLimit(options.fps, live=not self._lossless, phase=phase)
         self._file = FileCapture(_start_ns(options) or 0)
         self._camera = LiveCapture(options.clock_tolerance_s)
         self._stamps = TimeStamps(live=not self._lossless)

@@ -69,6 +69,7 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--fps", type=float, default=2.0)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument(
         "--cores", default="0,1", help="the cores that Vedette gets; the servers get the others, if any"
     )

@@ -82,3 +82,16 @@ def test_never_more_frames_than_the_limit_allows(steps: list[int], fps: float) -
     # Half a period of tolerance at either end, and one of slack.
     assert len(times_kept) <= times[-1] * fps / SECOND + 2
     assert kept(fps, times) == times_kept
+
+
+def test_cameras_that_start_together_do_not_stay_in_step() -> None:
+    kept = []
+    for phase in (0.0, 0.25, 0.5, 0.75):
+        limit = RateLimit(2, live=True, phase=phase)
+        kept.append([at for at in range(0, 10_000, 100) if limit.keep(at * 1_000_000, at * 1_000_000)])
+
+    assert [times[0] for times in kept] == [0, 0, 0, 0]
+    assert all(19 <= len(times) <= 20 for times in kept)
+    later = [set(times[1:]) for times in kept]
+    assert not set.intersection(*later)
+    assert len(set.union(*later)) > 3 * len(later[0])
