@@ -10,7 +10,10 @@ import argparse
 import os
 import sys
 import threading
+import traceback
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -22,10 +25,17 @@ from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.latency import STAGES, Stamps
 from pipeline.logs import configure_logging
+from pipeline.status import StreamReport
 from pipeline.supervisor import Supervisor
 from stages.types import StreamId
+from vedette.errors import VedetteError
+from vedette.secrets import scrub
 
 WARM_UP_S = 2.0
+
+
+class BenchError(VedetteError):
+    """A measurement failed, or says something that cannot be."""
 
 
 class StreamSample(msgspec.Struct, kw_only=True):
@@ -83,24 +93,30 @@ def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind
     from pipeline.assembly import Machine
 
     clock = SystemClock()
+    files = frozenset(options.id for options in config.streams if options.is_file)
     if rate is not None:
         streams = tuple(
             msgspec.structs.replace(options, mode="live") if options.is_file else options for options in config.streams
         )
         config = msgspec.structs.replace(config, streams=streams)
     window = _Window()
-    machine = Machine(config, clock=clock, on_stamps=window.settle, opener=endless(rate))
+    machine = Machine(config, clock=clock, on_stamps=window.settle, opener=endless(files, rate))
     samples: list[Sample] = []
-    never = threading.Event()
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        window.first.set()
 
     def watch() -> None:
         window.first.wait()
-        clock.wait(never, WARM_UP_S)
+        if over.is_set() or clock.wait(over, WARM_UP_S):
+            return
         before_cpu, before_parts = process_cpu_s(), by_part(machine.thread_ids())
         before_superseded = _superseded(machine.status().streams.values())
         start_ns = clock.mono_ns()
         window.open()
-        clock.wait(never, seconds)
+        clock.wait(over, seconds)
         window.close()
         elapsed_s = (clock.mono_ns() - start_ns) / 1e9
         cpu_s, parts = process_cpu_s() - before_cpu, by_part(machine.thread_ids())
@@ -117,12 +133,16 @@ def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind
         )
         machine.request_stop()
 
-    machine.run(beside=[("bench", watch)])
+    outcome = machine.run(beside=[("bench", watch)], on_end=end)
+    if outcome.failed or not samples:
+        notes = [f"{name}: {report.state}, {report.note}" for name, report in outcome.status.streams.items()]
+        msg = f"the streams did not last until the measurement was over: {'; '.join(notes)}"
+        raise BenchError(msg)
     return samples[0]
 
 
-def _superseded(reports: object) -> int:
-    return sum(report.totals.superseded for report in reports)  # type: ignore[attr-defined]
+def _superseded(reports: Iterable[StreamReport]) -> int:
+    return sum(report.totals.superseded for report in reports)
 
 
 def measure_roofline(config: Config, *, seconds: float, hint: str, requests: int) -> Sample:
@@ -131,11 +151,10 @@ def measure_roofline(config: Config, *, seconds: float, hint: str, requests: int
     supervisor = Supervisor(clock)
     roofline = Roofline(config, hint, requests, clock, supervisor)  # type: ignore[arg-type]
     roofline.start()
-    never = threading.Event()
     clock.wait(supervisor.stop, WARM_UP_S)
     before_cpu, before_parts, before = process_cpu_s(), by_part(supervisor.native_ids()), roofline.frames
     start_ns = clock.mono_ns()
-    clock.wait(never, seconds)
+    clock.wait(supervisor.stop, seconds)  # which a thread that fails sets
     elapsed_s = (clock.mono_ns() - start_ns) / 1e9
     frames, cpu_s, parts = roofline.frames - before, process_cpu_s() - before_cpu, by_part(supervisor.native_ids())
     supervisor.request_stop()
@@ -151,7 +170,22 @@ def measure_roofline(config: Config, *, seconds: float, hint: str, requests: int
     )
 
 
-def main() -> None:
+def main() -> NoReturn:
+    """Print a Sample and end; of an error the last line on standard error says what it was."""
+    status = 70
+    try:
+        _measure()
+        status = 0
+    except VedetteError as error:
+        sys.stderr.write(scrub(error.message) + "\n")
+    except Exception:  # noqa: BLE001 - the top of the process
+        sys.stderr.write(scrub(traceback.format_exc()))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # a decoder blocked in the network must not hold the measurement up
+
+
+def _measure() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["pipeline", "paced", "roofline"])
     parser.add_argument("config", type=Path)
@@ -167,8 +201,6 @@ def main() -> None:
     else:
         sample = measure_pipeline(config, seconds=arguments.seconds, rate=arguments.rate, kind=arguments.kind)
     sys.stdout.buffer.write(msgspec.json.encode(sample) + b"\n")
-    sys.stdout.flush()
-    os._exit(0)  # a decoder blocked in the network must not hold the measurement up
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """CPU seconds by part of the machine, read from the kernel's account of this process's threads (Linux).
 
 Supervised threads are known by their kernel ids; FFmpeg names its decoder threads `av:…`; what is left are the
-engine's own threads and the main thread, which waits.
+engine's own threads and the main thread, which waits. Threads that have ended were decoders': a file that is read
+again, or a camera that reconnects, has new ones.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from pipeline.clock import process_cpu_s
 
 PARTS = ("decode", "dispatch", "finish", "sinks", "engine", "other")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -56,4 +59,5 @@ def by_part(supervised: Mapping[str, int]) -> dict[str, float]:
     totals = dict.fromkeys(PARTS, 0.0)
     for thread_id, (kernel_name, seconds) in thread_cpu_s().items():
         totals[part_of(thread_id, kernel_name, names, os.getpid())] += seconds
+    totals["decode"] += max(0.0, process_cpu_s() - sum(totals.values()))
     return totals

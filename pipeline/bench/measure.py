@@ -7,6 +7,7 @@ best median; `ratio` compares medians, `rounds` keeps the raw figures.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -18,20 +19,15 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.bench.child import Sample
+from pipeline.bench.child import BenchError, Sample
 from pipeline.bench.roofline import MODES
 from pipeline.config_file import load_config
-from vedette.errors import VedetteError
 
 RATIO_LIMIT = 1.03
 """Nothing is faster than its own parts: a larger ratio is an error of the measurement."""
 
 _CHILD_STARTUP_S = 120.0
 _PACKAGES = ("vedette", "numpy", "av", "opencv-python-headless", "openvino", "onnxruntime", "norfair", "redis")
-
-
-class BenchError(VedetteError):
-    """A measurement failed, or says something that cannot be."""
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +76,7 @@ def bench(
 ) -> Report:
     """Measure the pipeline of a configuration against its roofline. Raises ConfigError, BenchError."""
     config = load_config(config_path, os.environ)
-    has_files = any(options.is_file for options in config.streams)
+    files = [options.id for options in config.streams if options.is_file]
     pipelines: list[Sample] = []
     rooflines: dict[str, list[Sample]] = {}
     for number in range(1, rounds + 1):
@@ -93,16 +89,26 @@ def bench(
     fps = statistics.median(_fps(sample) for sample in pipelines)
     by_mode = {kind: statistics.median(map(_fps, samples)) for kind, samples in rooflines.items()}
     mode = max(by_mode, key=lambda kind: by_mode[kind])
+    if not by_mode[mode]:
+        msg = f"the engine finished no frame in {seconds:g} s"
+        raise BenchError(msg, hint="raise --seconds")
     ratio = fps / by_mode[mode]
-    if has_files and ratio > RATIO_LIMIT:
+    if files and ratio > RATIO_LIMIT:
         msg = (
             f"the pipeline came out at {ratio:.3f} of its roofline, expected at most {RATIO_LIMIT}: "
             "the machine changed its speed between the runs"
         )
         raise BenchError(msg, hint="stop other work on this machine, or raise --rounds")
-    rate = fps / max(1, sum(options.is_file for options in config.streams)) / 2
-    progress(f"paced: {rate:.1f} frames a second, {paced_seconds:.0f} s")
-    paced = _child(config_path, "paced", paced_seconds, *(("--rate", f"{rate:.3f}") if has_files else ()))
+    if files:
+        rate = sum(_stream_fps(pipelines, name) for name in files) / len(files) / 2
+        progress(f"paced: {rate:.1f} frames a second of each file, {paced_seconds:.0f} s")
+        paced = _child(config_path, "paced", paced_seconds, "--rate", f"{rate:.3f}")
+    else:
+        progress(f"latency: {paced_seconds:.0f} s")
+        paced = _child(config_path, "paced", paced_seconds)
+    if not paced.frames:
+        msg = f"no frame reached its sink in {paced_seconds:g} s"
+        raise BenchError(msg, hint="raise --paced-seconds; `vedette check` on the configuration says more")
     roofline_cpu_ms = statistics.median(_cpu_ms(sample) for sample in rooflines[mode])
     return Report(
         fps=round(fps, 2),
@@ -120,13 +126,7 @@ def bench(
         roofline_cpu_ms=round(roofline_cpu_ms, 3),
         streams={
             options.id: StreamFigures(
-                fps=round(
-                    statistics.median(
-                        sample.streams[options.id].frames / sample.seconds if options.id in sample.streams else 0.0
-                        for sample in pipelines
-                    ),
-                    2,
-                ),
+                fps=round(_stream_fps(pipelines, options.id), 2),
                 latency_ms=_by_stage(paced, [options.id]),
             )
             for options in config.streams
@@ -164,6 +164,12 @@ def _fps(sample: Sample) -> float:
     return sample.frames / sample.seconds
 
 
+def _stream_fps(samples: Sequence[Sample], name: str) -> float:
+    return statistics.median(
+        sample.streams[name].frames / sample.seconds if name in sample.streams else 0.0 for sample in samples
+    )
+
+
 def _cpu_ms(sample: Sample) -> float:
     return sample.cpu_s * 1e3 / max(1, sample.frames)
 
@@ -177,13 +183,11 @@ def _by_stage(sample: Sample, streams: Sequence[str]) -> dict[str, Latency]:
 
 
 def _latency(values: list[float]) -> Latency:
-    if not values:
-        nan = float("nan")
-        return Latency(p50=nan, p95=nan, p99=nan)
+    """Percentiles by nearest rank: what so many percent of the values do not exceed."""
     ordered = sorted(values)
 
     def at(percent: float) -> float:
-        return round(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))], 3)
+        return round(ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)], 3)
 
     return Latency(p50=at(50), p95=at(95), p99=at(99))
 

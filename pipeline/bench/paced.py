@@ -1,14 +1,20 @@
-"""A file played at a chosen rate, as a camera would: for latency below saturation, and endlessly for throughput."""
+"""A file played at a chosen rate, as a camera would: for latency below saturation, and endlessly for throughput.
+
+Called by `pipeline/bench/child.py`, for the streams that the configuration reads as files.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+
+import msgspec
 
 from stages.options import StreamOptions
 from stages.source import Connection, ConnectionInfo, Decoded, Trouble, open_connection
-from stages.types import Clock
+from stages.types import Clock, Reason
+from vedette.errors import SourceError
 
 Open = Callable[[StreamOptions, Clock, threading.Event], Connection]
 
@@ -52,6 +58,9 @@ class Endless:
                 else:
                     yield replace(item, pts=pts)
                 count += 1
+            if first is None:
+                msg = "no picture in it has a time stamp"
+                raise SourceError(msg, reason=Reason.CORRUPT.value, fatal=True)
             self._inner.close()
             self._inner = open_connection(self._options, self._clock, self._stop)
             offset, first = last + step, None
@@ -60,19 +69,13 @@ class Endless:
         self._inner.close()
 
 
-def endless(rate: float | None) -> Open:
-    """An `open_connection` that plays files endlessly, and everything else as it is."""
+def endless(files: Collection[str], rate: float | None) -> Open:
+    """An `open_connection` that plays the streams named in `files` endlessly, and everything else as it is."""
 
     def open_it(options: StreamOptions, clock: Clock, stop: threading.Event) -> Connection:
-        if options.url.scheme not in {"", "file"}:
+        if options.id not in files:
             return open_connection(options, clock, stop)
-        return Endless(replace_mode(options), clock, stop, rate)
+        # Without a pace of its own: `Endless` has one, or none at all.
+        return Endless(msgspec.structs.replace(options, mode="file", loop=False), clock, stop, rate)
 
     return open_it
-
-
-def replace_mode(options: StreamOptions) -> StreamOptions:
-    """The options under which a file is read without pacing of its own."""
-    import msgspec
-
-    return msgspec.structs.replace(options, mode="file", loop=False)

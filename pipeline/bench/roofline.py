@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from pipeline.credits import FILE_CREDITS
 from pipeline.supervisor import Supervisor
 from stages.options import StreamOptions
 from stages.source import Decoded, open_connection
-from stages.source.av_open import open_input
+from stages.source.av_open import is_local, open_input
 from stages.types import Clock
 from vedette.errors import SourceError
 
@@ -71,15 +71,21 @@ class Roofline:
         """PyAV alone, again and again, with the threads that the pipeline gives it."""
         stop = self._supervisor.stop
         while not stop.is_set():
-            opened = open_input(options, self._clock)
-            with opened.container as container:
-                for _ in container.decode(opened.video):
-                    self._permits[options.id].acquire()
-                    if stop.is_set():
-                        return
-                    with self._lock:
-                        self._whose.append(options.id)
-                    self._ready.release()
+            for _ in self._pictures(options):
+                self._permits[options.id].acquire()
+                if stop.is_set():
+                    return
+                with self._lock:
+                    self._whose.append(options.id)
+                self._ready.release()
+
+    def _pictures(self, options: StreamOptions) -> Iterator[object]:
+        if not is_local(options.url):  # a synthetic camera: its renderer stands for the decoder
+            yield from open_connection(options, self._clock, self._supervisor.stop).pictures()
+            return
+        opened = open_input(options, self._clock)
+        with opened.container as container:
+            yield from container.decode(opened.video)
 
     def _run_engine(self) -> None:
         stop = self._supervisor.stop

@@ -55,6 +55,14 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
 
     from pipeline.bench.measure import bench
 
+    for option, value in (("--seconds", arguments.seconds), ("--paced-seconds", arguments.paced_seconds)):
+        if not 0.1 <= value <= 3600:
+            msg = f"{option}: expected seconds from 0.1 to 3600, got {value:g}"
+            raise UsageError(msg)
+    if not 1 <= arguments.rounds <= 1000:
+        msg = f"--rounds: expected a whole number from 1 to 1000, got {arguments.rounds}"
+        raise UsageError(msg)
+    _check_writable(arguments.json)
     command = shlex.join(["vedette", *sys.argv[1:]])
     report = bench(
         arguments.config,
@@ -65,7 +73,6 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
         progress=lambda line: print(line, file=sys.stderr),
     )
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     for line in table(report):
         print(line)
@@ -84,6 +91,7 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
     if not 0.0 <= arguments.score <= 1.0:
         msg = f"--score: expected a number from 0 to 1, got {arguments.score:g}"
         raise UsageError(msg)
+    _check_writable(arguments.json)
     report = bench_synthetic(
         None if arguments.model is None else ModelOptions(path=arguments.model, score=arguments.score),
         frames=arguments.frames,
@@ -91,7 +99,6 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
         progress=lambda line: print(line, file=sys.stderr),
     )
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     for time, cpu_ms in report.cpu_ms.items():
         found = "".join(
@@ -100,6 +107,19 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
         )
         print(f"{time:<6} {cpu_ms:5.2f} ms of CPU a frame{found}")
     return 0
+
+
+def _check_writable(path: Path | None) -> None:
+    """Say now that the report cannot be written, not after minutes of measuring. Raises UsageError."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        msg = f"--json: {path} cannot be written: {error.strerror}"
+        raise UsageError(msg) from error
 
 
 def table(report: Report) -> list[str]:
