@@ -106,11 +106,15 @@ class Checks:
         is_file = scheme in ("", "file")
         mode = values.get("mode") or ("file" if is_file else "live")
         shown = f"a file in mode '{mode}'" if is_file else f"a {scheme}:// stream"
-        if mode == "file" and not is_file:
+        if mode == "file" and scheme == "synthetic":
+            if not _ends(values["url"]):
+                text = "expected 'live' for an endless synthetic:// stream, got 'file'; add seconds= to its URL"
+                self._report(f"{path}.mode", text)
+        elif mode == "file" and not is_file:
             self._report(f"{path}.mode", f"expected 'live' for {shown}, got 'file', which is for files")
         if values.get("loop") and not (is_file and mode == "live"):
             self._report(f"{path}.loop", f"expected false for {shown}, got true; only a file in mode 'live' can loop")
-        if values.get("start") is not None and not (is_file and mode == "file"):
+        if values.get("start") is not None and not (mode == "file" and (is_file or scheme == "synthetic")):
             self._report(f"{path}.start", f"expected none for {shown}; only a file in mode 'file' has a start")
         if "transport" in values and scheme not in ("rtsp", "rtsps"):
             self._report(f"{path}.transport", f"expected none for {shown}; only rtsp:// and rtsps:// have a transport")
@@ -257,6 +261,13 @@ def _synthetic_problems(url: SecretUrl) -> Sequence[str]:
     except ValueError:  # urlsplit, on brackets
         return ("expected a URL such as synthetic://street?people=8",)
     return ()
+
+
+def _ends(url: SecretUrl) -> bool:
+    """Whether a synthetic camera, whose URL is right, films for a while only."""
+    from stages.source.synthetic.options import parse_synthetic
+
+    return parse_synthetic(url.reveal()).seconds is not None
 
 
 def _hint(word: str, known: tuple[str, ...]) -> str:

@@ -44,8 +44,9 @@ class StreamOptions(_Section, frozen=True, kw_only=True):
     """One camera or file.
 
     `fps` is how many frames a second are analysed (all, if absent). `mode` of a file: `file` is lossless and as fast as
-    the machine goes, `live` plays it at its own pace; cameras are always live. `start` is the wall-clock time of a
-    file's first picture. `frozen_s`: after how long an unchanging picture is reported.
+    the machine goes, `live` plays it at its own pace; cameras are always live, but a synthetic one with `seconds=` may
+    be read like a file. `start` is the wall-clock time of a file's first picture. `frozen_s`: after how long an
+    unchanging picture is reported.
     """
 
     id: Name

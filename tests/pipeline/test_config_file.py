@@ -84,6 +84,17 @@ def test_a_file_without_a_mode_is_lossless_and_a_camera_is_live(tmp_path: Path) 
     assert config.streams[2].is_file
 
 
+def test_a_synthetic_camera_with_an_end_may_be_read_like_a_file(tmp_path: Path) -> None:
+    url = "synthetic://street?people=5&seconds=8"
+    text = GOOD.replace("clips/yesterday.mkv", f'"{url}"')
+
+    archive = load(tmp_path, text).streams[2]
+
+    assert (archive.mode, archive.is_file, archive.url.reveal()) == ("file", True, url)
+    assert archive.start is not None
+    assert load(tmp_path, text.replace(" mode: file, start: 2026-11-20T18:00:00Z", "")).streams[2].mode == "live"
+
+
 def test_a_file_url_of_three_slashes_is_percent_decoded(tmp_path: Path) -> None:
     config = load(tmp_path, GOOD.replace("file:clips/lobby.mp4", "file:///srv/a%20clip.mp4"))
 

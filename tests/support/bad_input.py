@@ -127,6 +127,18 @@ BAD_CONFIGS = (
     bad("a slash in a clear password", "${GATE_PASSWORD}", "hun/ter2", f"streams[0].url: {_HOST}{_ENCODE}, got 'rtsp://***@cam.example:8554/gate'"),
     bad("a file URL of another machine", "file:clips/", "file://nas/", "streams[1].url: expected file:PATH or file:///PATH on this machine, got 'file://nas/lobby.mp4'"),
     bad("mode file for a camera", "fps: 10", "mode: file", "streams[0].mode: expected 'live' for a rtsp:// stream, got 'file', which is for files"),
+    bad(
+        "mode file for a synthetic camera without an end",
+        "file:clips/lobby.mp4, mode: live, loop: true",
+        '"synthetic://street?people=5", mode: file',
+        "streams[1].mode: expected 'live' for an endless synthetic:// stream, got 'file'; add seconds= to its URL",
+    ),
+    bad(
+        "a start for a live synthetic camera",
+        "file:clips/lobby.mp4, mode: live, loop: true",
+        '"synthetic://street?seconds=5", start: 2026-11-20T18:00:00Z',
+        "streams[1].start: expected none for a synthetic:// stream; only a file in mode 'file' has a start",
+    ),
     bad("a loop for a camera", "fps: 10", "loop: true", "streams[0].loop: expected false for a rtsp:// stream, got true; only a file in mode 'live' can loop"),
     bad("a loop for a lossless file", "mode: live, loop", "mode: file, loop", "streams[1].loop: expected false for a file in mode 'file', got true; only a file in mode 'live' can loop"),
     bad("a start for a live file", "loop: true", "start: 2026-11-20T18:00:00Z", "streams[1].start: expected none for a file in mode 'live'; only a file in mode 'file' has a start"),
