@@ -23,8 +23,7 @@ def process_run() -> str:
 def file_run(source: Path | str, *, model_sha256: str, fingerprint: str) -> str:
     """The name of a lossless stream's run, from its file (a Path) or from what describes it (a synthetic camera's URL).
 
-    A file that cannot be read still has one: its stream fails and says why.
-
+    A file that cannot be read, or is none (a pipe would never open), still has one: its stream fails and says why.
     Up to 64 MiB are hashed whole; of a larger file its size and 64 blocks of 1 MiB, evenly spread, so that an archive
     of many gigabytes starts at once.
     """
@@ -35,8 +34,10 @@ def file_run(source: Path | str, *, model_sha256: str, fingerprint: str) -> str:
         digest.update(source.encode())
         return digest.hexdigest()
     try:
+        size = source.stat().st_size
+        if not source.is_file():
+            return digest.hexdigest()
         with source.open("rb") as file:
-            size = source.stat().st_size
             digest.update(str(size).encode() + b"\0")
             if size <= _WHOLE_BYTES:
                 while block := file.read(_SAMPLE_BYTES):
