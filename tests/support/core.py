@@ -59,7 +59,8 @@ class Collector:
     def bodies(self) -> Sequence[tuple[str, Callable[[], None]]]:
         return ()
 
-    def close(self, deadline_mono_ns: int) -> None: ...
+    def close(self, deadline_mono_ns: int) -> None:
+        self.settle_all()
 
     def problem(self) -> str | None:
         return None
