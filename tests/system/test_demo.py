@@ -138,7 +138,7 @@ def test_in_a_terminal_it_shows_a_live_table_with_events_until_ctrl_c(demo: Demo
 
 
 def test_in_a_small_terminal_no_line_is_cut_but_the_events(demo: Demo) -> None:
-    status, shown = demo.run_in_terminal("--duration", "3", columns=80, rows=16)
+    status, shown = demo.run_in_terminal("--duration", "2", columns=80, rows=16)
 
     assert status == 0, shown
     assert "superseded" in shown
@@ -152,7 +152,7 @@ def test_it_takes_a_real_clip_and_another_model(demo: Demo) -> None:
     clip = SHARED / "clips" / "intel_store-aisle-detection_preview.mp4"
     model = SHARED / "teachers" / "yolox_nano_416.onnx"
 
-    done = demo.run("--duration", "3", "--source", clip, "--model", model)
+    done = demo.run("--duration", "2", "--source", clip, "--model", model)
 
     assert done.returncode == 0, done.stderr
     assert re.search(r"person #\d+ (appeared|left)", done.stdout)

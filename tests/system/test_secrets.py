@@ -116,10 +116,10 @@ def place(
 ) -> Place:
     cameras = rtsp_servers(user=USER, password=SECRETS["GATE_PASSWORD"])
     cameras.mount("gate", painted_h264, fps=25)
-    whole = transport_stream(tmp_path / "web.ts", frames=100)
-    web = http_camera(pieces=[whole[at : at + 20_000] for at in range(0, len(whole), 20_000)], fps=10,
-                      password=SECRETS["WEB_PASSWORD"])  # fmt: skip
-    open_web = http_camera(pieces=[whole], fps=10)
+    whole = transport_stream(tmp_path / "web.ts", frames=250, gop=5)
+    pieces = [whole[at : at + 4096] for at in range(0, len(whole), 4096)]
+    web = http_camera(pieces=pieces, fps=25, password=SECRETS["WEB_PASSWORD"])
+    open_web = http_camera(pieces=pieces, fps=25)
     return Place(tmp_path, redis_with_password, cameras, web, open_web)
 
 
