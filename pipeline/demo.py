@@ -7,10 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from engines.options import ModelOptions
 from pipeline.config import Config
-from pipeline.config_file import load_config
-from stages.options import RedisSinkOptions, SpoolOptions, StreamOptions, TrackOptions
+from pipeline.config_file import load_config, make_config
+from stages.options import RedisSinkOptions, SpoolOptions
 from vedette.errors import UsageError
 from vedette.secrets import SecretUrl
 
@@ -26,7 +25,7 @@ _CAMERAS = {
 def demo_config(*, source: str | None, config: Path | None, model: Path | None, redis_url: str, folder: Path) -> Config:
     """The demo's configuration; sinks of a given `config` give way to the demo's own Redis.
 
-    Raises UsageError for a source that holds a password, ConfigError.
+    Raises UsageError for a source that holds a password, ConfigError for one that is none.
     """
     sinks = (RedisSinkOptions(url=SecretUrl(redis_url), spool=SpoolOptions(path=str(folder / "spool"))),)
     if config is not None:
@@ -35,25 +34,25 @@ def demo_config(*, source: str | None, config: Path | None, model: Path | None, 
         if model is not None:
             changed = msgspec.structs.replace(changed, model=msgspec.structs.replace(given.model, path=str(model)))
         return changed
-    return Config(
-        version=1,
-        model=ModelOptions(path=str(model or DEFAULT_MODEL)),
-        track=TrackOptions(memory_s=1.5, confirm_s=0.3),
-        streams=_streams(source),
-        sinks=sinks,
-    )
+    values = {
+        "version": 1,
+        "model": {"path": str(model or DEFAULT_MODEL)},
+        "track": {"memory_s": 1.5, "confirm_s": 0.3},
+        "streams": _streams(source),
+        "sinks": [{"kind": "redis", "url": redis_url, "spool": {"path": str(folder / "spool")}}],
+    }
+    return make_config(values, name="the demo", base=Path.cwd())
 
 
-def _streams(source: str | None) -> tuple[StreamOptions, ...]:
+def _streams(source: str | None) -> list[dict[str, object]]:
     if source is None:
-        return tuple(StreamOptions(id=name, url=SecretUrl(url), mode="live") for name, url in _CAMERAS.items())
+        return [{"id": name, "url": url, "mode": "live"} for name, url in _CAMERAS.items()]
     url = SecretUrl(source)
     if url.has_password:
         msg = f"SOURCE {url} holds a password, which every user of this machine could read in the process list"
         raise UsageError(
             msg, hint="write it into a configuration as ${NAME} and use CONFIG= (see configs/cameras.yaml)"
         )
-    if url.scheme in {"", "file"}:
-        path = Path(source.removeprefix("file://").removeprefix("file:")).expanduser().resolve()
-        return (StreamOptions(id="source", url=SecretUrl(str(path)), mode="live", loop=True),)
-    return (StreamOptions(id="source", url=url, mode="live"),)
+    if source and url.scheme == "":
+        source = str(Path(source).expanduser())
+    return [{"id": "source", "url": source, "mode": "live", "loop": url.scheme in {"", "file"}}]
