@@ -95,7 +95,7 @@ def test_wrong_usage_is_explained(words: list[str], says: list[str], capsys: pyt
     ("error", "status", "says"),
     [
         (ConfigError(["a: wrong", "b: wrong"]), 2, ["ConfigError: a: wrong", "ConfigError: b: wrong"]),
-        (SourceError("no rtsp://u:hunter2@h/", reason="auth"), 70, ["SourceError: no rtsp://***@h/"]),
+        (SourceError("no rtsp://u:hunter2@h/", reason="auth"), 3, ["SourceError: no rtsp://***@h/"]),
         (LedgerError("off by 1"), 71, ["LedgerError: off by 1"]),
         (VedetteError("odd", hint="do this"), 70, ["VedetteError: odd", "  hint: do this"]),
         (
