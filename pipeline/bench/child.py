@@ -25,6 +25,7 @@ from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.latency import STAGES, Stamps
 from pipeline.logs import configure_logging
+from pipeline.memory import use_one_heap
 from pipeline.status import StreamReport
 from pipeline.supervisor import Supervisor
 from stages.types import StreamId
@@ -194,6 +195,7 @@ def _measure() -> None:
     parser.add_argument("--hint", default="LATENCY")
     parser.add_argument("--requests", type=int, default=2)
     arguments = parser.parse_args()
+    use_one_heap()
     configure_logging(level="warning", format="human", clock=SystemClock())
     config = msgspec.structs.replace(load_config(arguments.config, os.environ), http=None)
     if arguments.kind == "roofline":

@@ -40,6 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.duration < 0:
         msg = f"--duration: expected seconds, at least 0, got {arguments.duration:g}"
         raise UsageError(msg)
+    from pipeline.memory import use_one_heap
+
+    use_one_heap()  # before anything starts threads
+
     from pipeline.assembly import Machine
     from pipeline.clock import SystemClock
     from pipeline.demo import demo_config

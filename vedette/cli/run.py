@@ -41,6 +41,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from pipeline.memory import use_one_heap
+
+    use_one_heap()  # before anything starts threads
+
     from pipeline.assembly import Machine
     from pipeline.clock import SystemClock
     from pipeline.config_file import load_config, resolved
