@@ -16,9 +16,9 @@ from vedette.secrets import SecretUrl
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "engines" / "weights" / "vedette-n-seed_640x384.onnx"
 
 _CAMERAS = {
-    "market-street": "synthetic://street?people=6&vehicles=2&bikes=1&seed=1&fps=12",
-    "station-road": "synthetic://street?people=4&vehicles=3&bikes=1&seed=2&fps=12",
-    "night-shift": "synthetic://street?people=4&vehicles=2&bikes=0&seed=3&fps=12&time=night",
+    "market-street": "synthetic://street?people=6&vehicles=2&bikes=1&seed=1&fps=8",
+    "station-road": "synthetic://street?people=4&vehicles=3&bikes=1&seed=2&fps=8",
+    "night-shift": "synthetic://street?people=4&vehicles=2&bikes=0&seed=3&fps=8&time=night",
 }
 
 

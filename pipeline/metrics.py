@@ -150,7 +150,7 @@ def _of_sinks(sinks: Mapping[str, SinkReport]) -> Iterable[Metric]:
         "vedette_sink_recovered_total", "Events found in the spool at start.", each(lambda r: r.totals.recovered)
     )
     yield _counter(
-        "vedette_sink_gaps_total", "Events of the sink's own, telling of what it dropped.", each(lambda r: r.totals.gaps)
+        "vedette_sink_gaps_total", "Events of the sink's own that tell what it dropped.", each(lambda r: r.totals.gaps)
     )
     yield _counter("vedette_sink_delivered_total", "Messages delivered.", each(lambda r: r.totals.delivered))
     dropped = [

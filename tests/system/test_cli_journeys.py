@@ -69,7 +69,7 @@ def test_from_a_rendered_street_to_what_subscribers_read(
 
     ran = run_vedette("run", config)
     assert ran.returncode == 0, ran.stderr
-    assert "street           30 decoded = 30 published" in ran.stderr
+    assert "street         30 decoded = 30 published" in ran.stderr
     assert "The ledger balances." in ran.stderr
     assert ran.stdout == ""
 

@@ -83,8 +83,8 @@ def test_the_summary_accounts_for_every_frame_and_message() -> None:
     made.delivered("redis")
     ended = outcome(made.totals())
     said = "\n".join(summary_lines(ended))
-    assert "2 decoded = 1 published + 0 rate-limited + 0 superseded + 1 failed (engine 1) + 0 abandoned" in said
-    assert "1 frames + 0 events + 0 recovered + 0 gaps = 1 delivered + 0 dropped + 0 spooled + 0 waiting" in said
+    assert "2 decoded = 1 published + 1 failed (engine 1)" in said
+    assert "1 frames = 1 delivered\n" in said
     assert "The ledger balances." in said
     assert exit_status(ended) == 0
 

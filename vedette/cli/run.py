@@ -124,32 +124,43 @@ def print_summary(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def summary_lines(outcome: Outcome) -> list[str]:
-    """The ledger for people, a line a stream and a line a sink."""
+    """The ledger for people, a line a stream and a line a sink; what is 0 is left out."""
     lines = ["", "What became of every frame:"]
     for name, stream in outcome.ledger.streams.items():
-        parts = [
-            f"{stream.decoded} decoded = {stream.published} published",
-            f"{stream.rate_limited} rate-limited",
-            f"{stream.superseded} superseded",
-            f"{sum(stream.failed.values())} failed{_reasons(stream.failed)}",
-            f"{stream.abandoned} abandoned",
-            f"{stream.in_flight} in flight",
-        ]
+        ends = {
+            "published": stream.published,
+            "rate-limited": stream.rate_limited,
+            "superseded": stream.superseded,
+            f"failed{_reasons(stream.failed)}": sum(stream.failed.values()),
+            "abandoned": stream.abandoned,
+            "in flight": stream.in_flight,
+        }
         failed = f"   FAILED: {outcome.failed[name]}" if name in outcome.failed else ""
-        lines.append(f"  {name:<16} " + " + ".join(parts) + failed)
+        lines.append(f"  {name:<14} {stream.decoded} decoded = {_sum(ends)}{failed}")
     lines.append("What became of every message:")
     for name, sink in outcome.ledger.sinks.items():
-        accepted = f"{sink.accepted_frames} frames + {sink.accepted_events} events"
-        parts = [
-            f"{accepted} + {sink.recovered} recovered + {sink.gaps} gaps = {sink.delivered} delivered",
-            f"{sum(sink.dropped.values())} dropped{_reasons(sink.dropped)}",
-            f"{sink.spooled} spooled",
-            f"{sink.waiting} waiting",
-        ]
-        lines.append(f"  {name:<16} " + " + ".join(parts))
+        taken = {
+            "frames": sink.accepted_frames,
+            "events": sink.accepted_events,
+            "recovered": sink.recovered,
+            "told gaps": sink.gaps,
+        }
+        ends = {
+            "delivered": sink.delivered,
+            f"dropped{_reasons(sink.dropped)}": sum(sink.dropped.values()),
+            "spooled": sink.spooled,
+            "waiting": sink.waiting,
+        }
+        lines.append(f"  {name:<14} {_sum(taken)} = {_sum(ends)}")
     lines.append("The ledger balances." if not outcome.ledger_problems else "THE LEDGER DOES NOT BALANCE:")
     lines.extend(f"  {problem}" for problem in outcome.ledger_problems)
     return lines
+
+
+def _sum(parts: dict[str, int]) -> str:
+    """«3 published + 1 superseded»: the first always, of the others those that are not 0."""
+    (first, count), *others = parts.items()
+    return " + ".join([f"{count} {first}", *(f"{count} {name}" for name, count in others if count)])
 
 
 def _reasons(counts: dict[str, int]) -> str:
