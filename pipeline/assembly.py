@@ -51,6 +51,7 @@ from vedette import __version__
 logger = logging.getLogger(__name__)
 
 _GRACE_S = 1.0
+_GOLDEN_RATIO = 0.618033988749895  # its multiples, modulo 1, are evenly spread however many there are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +186,15 @@ class Machine:
             on_stamps=on_stamps,
         )
         entrance = Entrance(stream, lane=lane, dispatcher=self._dispatcher, ledger=self.ledger, credits=credits)
-        runner = StreamRunner(options, run, entrance, self._clock, self._sources_stop, opener=self._opener)
+        runner = StreamRunner(
+            options,
+            run,
+            entrance,
+            self._clock,
+            self._sources_stop,
+            opener=self._opener,
+            phase=len(self._streams) * _GOLDEN_RATIO % 1.0,
+        )
         return Stream(options=options, lane=lane, entrance=entrance, runner=runner)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────

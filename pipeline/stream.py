@@ -12,7 +12,6 @@ import datetime
 import logging
 import random
 import threading
-import zlib
 from collections.abc import Callable, Generator
 
 from pipeline.intake import Intake
@@ -51,7 +50,9 @@ class StreamRunner:
         *,
         opener: Opener = open_connection,
         rng: random.Random | None = None,
+        phase: float = 0.0,
     ) -> None:
+        """`phase` in [0, 1): by how much of a period a camera's analysed frames come later than another's."""
         self._options = options
         self._id = StreamId(options.id)
         self._run = run
@@ -68,8 +69,7 @@ class StreamRunner:
         self._epoch = 0
         self._lost_for: Reason | None = None  # why the last connection that streamed was lost
         self._streamed = False
-        phase = 0.0 if self._lossless else zlib.crc32(options.id.encode()) / 2**32
-        self._rate = RateLimit(options.fps, live=not self._lossless, phase=phase)
+        self._rate = RateLimit(options.fps, live=not self._lossless, phase=0.0 if self._lossless else phase)
         self._file = FileCapture(_start_ns(options) or 0)
         self._camera = LiveCapture(options.clock_tolerance_s)
         self._stamps = TimeStamps(live=not self._lossless)
