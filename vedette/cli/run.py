@@ -41,7 +41,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.memory import use_one_heap
+    from pipeline.memory import forget_the_start, use_one_heap
 
     use_one_heap()  # before anything starts threads
 
@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     log_resolved(resolved(config))
     machine = Machine(config, clock=clock)
     stop.ask(machine.request_stop)
+    forget_the_start()
     outcome = machine.run()
     print_summary(outcome, as_json=arguments.json)
     return exit_status(outcome)
