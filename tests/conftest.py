@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,13 @@ pytest_plugins: list[str] = [
     "tests.support.rtsp",
     "tests.support.http_camera",
 ]
+
+
+def pytest_configure() -> None:
+    # A shell that starts a job in the background lets it ignore SIGINT, and what it starts inherits that: `vedette`
+    # would ignore it too, as it should, and the tests that send it would wait for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

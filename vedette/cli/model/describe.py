@@ -33,9 +33,7 @@ Only name, head, classes and input.size are needed; the rest is shown with what 
 """
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("model", help="look at model files", description="Look at model files.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     describe = commands.add_parser(
         "describe",
         help="say what a model file is and what it finds",
