@@ -6,7 +6,9 @@
     ├── ModelError              a model file or spec does not fit  exit status 2
     ├── MissingExtraError       a package of an extra is missing   exit status 2
     ├── SourceError             a stream cannot be read; `reason` is of the closed list, `fatal` says «for ever»; 3
+    ├── DataError               a data set or an image in it is wrong  exit status 2
     ├── PictureError            a decoded picture that we cannot convert; fails that frame only
+    │   └── StillError          an image file that we cannot read      exit status 2
     ├── EngineError             an engine refused work or broke
     ├── SinkError               a sink cannot deliver; at start, when it cannot be opened: exit status 2
     │   └── SpoolError          the spool cannot be opened, locked or read
@@ -65,6 +67,10 @@ class ModelError(_ProblemsError):
     """What is wrong with a model file or its spec."""
 
 
+class DataError(_ProblemsError):
+    """What is wrong with a data set: its list of images, its labels, or an image file."""
+
+
 class MissingExtraError(VedetteError):
     exit_status = 2
 
@@ -82,6 +88,12 @@ class SourceError(VedetteError):
 
 class PictureError(VedetteError):
     pass
+
+
+class StillError(PictureError):
+    """An image file is missing, damaged, or of a kind that we cannot convert."""
+
+    exit_status = 2
 
 
 class EngineError(VedetteError):
