@@ -1,0 +1,30 @@
+"""The models that ship with Vedette, by the names that people call them."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from vedette.errors import ModelError
+
+DEFAULT = "vedette-n"
+
+_FILES = {
+    DEFAULT: "vedette-n-seed_640x384.onnx",
+    "vedette-n-seed": "vedette-n-seed_640x384.onnx",
+    "vedette-n-seed-416": "vedette-n-seed_416x256.onnx",
+}
+
+NAMES = tuple(_FILES)
+
+
+def find_model(name: str | Path) -> Path:
+    """The file of a shipped name, or `name` itself as a path. Raises ModelError for what is neither."""
+    if isinstance(name, str) and name in _FILES:
+        return Path(__file__).parent / _FILES[name]
+    path = Path(name)
+    if path.suffix or path.exists():
+        return path  # whether it is there and good is for its reader to say
+    near = difflib.get_close_matches(str(name), NAMES, 1)
+    msg = f"{name}: expected a model file or the name of a model that ships"
+    raise ModelError(msg, hint=f"did you mean {near[0]!r}?" if near else f"these ship: {', '.join(NAMES)}")
