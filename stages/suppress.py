@@ -2,7 +2,7 @@
 
 In:  Candidates in network-input pixels, and the picture's Placement in that input.
 Out: Detections in source pixels, clipped to the picture, of the wanted classes, highest score first.
-Called from the finish thread; stateless.
+Called from the finish thread; stateless. The definition is `engines/suppression.py`'s, shared with validation.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import difflib
 import numpy as np
 
 from engines.heads import Candidates, build_head
-from engines.nms import nms
 from engines.options import ModelOptions
 from engines.picture import Placement
 from engines.spec import ModelSpec
+from engines.suppression import leave_best
 from engines.types import Detections
 from vedette.errors import ModelError
 
@@ -26,27 +26,20 @@ class Suppress:
     def __init__(self, spec: ModelSpec, options: ModelOptions) -> None:
         """Raises ModelError if `options.classes` names one that the model does not have."""
         self.score = spec.score if options.score is None else options.score
-        self._iou = spec.nms_iou if options.nms_iou is None else options.nms_iou
+        iou = spec.nms_iou if options.nms_iou is None else options.nms_iou
+        self._iou = iou if build_head(spec).needs_nms else None
         self._max_objects = options.max_objects
-        self._needs_nms = build_head(spec).needs_nms
         self._wanted = None if options.classes is None else _wanted(spec.classes, options.classes)
 
     def __call__(self, candidates: Candidates, placement: Placement) -> Detections:
-        if not len(candidates):
-            return Detections.empty()
-        # Boxes in the padding or wholly outside have no area in the picture; they must not use up `max_objects`.
-        xyxy_px = placement.to_source(candidates.xyxy_px)
-        stays = (xyxy_px[:, 2] > xyxy_px[:, 0]) & (xyxy_px[:, 3] > xyxy_px[:, 1]) & (candidates.scores >= self.score)
-        if self._wanted is not None:
-            stays &= self._wanted[candidates.class_ids]
-        rows = np.flatnonzero(stays)
-        scores, class_ids = candidates.scores[rows], candidates.class_ids[rows]
-        if self._needs_nms:
-            # Before clipping, as the models' own accuracy is measured.
-            best = nms(candidates.xyxy_px[rows], scores, class_ids, self._iou, self._max_objects)
-        else:
-            best = np.argsort(-scores, kind="stable")[: self._max_objects]
-        return Detections(xyxy_px=xyxy_px[rows[best]], scores=scores[best], class_ids=class_ids[best])
+        return leave_best(
+            candidates,
+            placement,
+            score=self.score,
+            iou=self._iou,
+            max_objects=self._max_objects,
+            wanted=self._wanted,
+        )
 
 
 def _wanted(known: tuple[str, ...], names: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
