@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 
 _START, _END, _SCAN, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # not a stuffed byte, not a restart
 _EXIF = b"Exif\x00\x00"
 _ORIENTATION, _SHORT = 0x0112, 3
@@ -33,6 +34,15 @@ def orientation(data: bytes) -> int:
         if kind == _APP1 and payload.startswith(_EXIF):
             return _orientation_of(payload[len(_EXIF) :])
     return 1
+
+
+def size_wh(data: bytes) -> tuple[int, int] | None:
+    """Width and height as stored, before it is turned; None if the file does not come to say it."""
+    for kind, payload in _segments(data):
+        if kind in _FRAMES and len(payload) >= 5:
+            height, width = struct.unpack_from(">HH", payload, 1)
+            return (width, height)
+    return None
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -65,6 +65,27 @@ class StillPicture:
 
 def read_still(path: Path) -> Picture:
     """The picture in an image file. Raises StillError: one line that names the file and what is wrong with it."""
+    data = _bytes(path)
+    try:
+        return _picture(data)
+    except PictureError as error:
+        msg = f"{path}: {error.message}"
+        raise StillError(msg, hint=error.hint) from error
+
+
+def still_size(path: Path) -> SizeWH:
+    """Width and height of the picture that `read_still` would give; of a JPEG without decoding it. Raises StillError.
+
+    That a JPEG can be decoded is not said by this.
+    """
+    data = _bytes(path)
+    stored = jpeg.size_wh(data) if jpeg.is_jpeg(data) else None
+    if stored is None:
+        return read_still(path).size_wh
+    return stored if jpeg.orientation(data) < 5 else (stored[1], stored[0])
+
+
+def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -73,11 +94,7 @@ def read_still(path: Path) -> Picture:
     if not data:
         msg = f"{path}: the file is empty, expected {_EXPECTED}"
         raise StillError(msg)
-    try:
-        return _picture(data)
-    except PictureError as error:
-        msg = f"{path}: {error.message}"
-        raise StillError(msg, hint=error.hint) from error
+    return data
 
 
 def _why(error: OSError) -> str:
