@@ -1,0 +1,88 @@
+"""Accuracy against latency as a picture: what is worth running, and what something else beats in both.
+
+Importing this needs matplotlib, which draws into a file, without a display.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from engines.bench.report import Row
+from vedette.errors import UsageError
+
+_COLOURS = {"openvino": "#0068b5", "onnxruntime": "#7a4bc4", "torch": "#d9481c", "tensorrt": "#5a9e00"}
+_MARKS = {"fp32": "o", "bf16": "s", "fp16": "D", "int8": "^", "nncf-int8": "v"}
+
+
+def pareto(rows: Sequence[Row]) -> list[Row]:
+    """The rows with an AP that no other is both as fast and better than, or faster and as good as; fastest first."""
+    best: list[Row] = []
+    for row in sorted((row for row in rows if row.ap is not None), key=lambda row: (row.p50_ms, -(row.ap or 0.0))):
+        if not best or (row.ap or 0.0) > (best[-1].ap or 0.0):
+            best.append(row)
+    return best
+
+
+def plot(rows: Sequence[Row], out: Path, *, title: str) -> None:
+    """Draw the rows whose AP is known, at batch 1, to `out` (.png, .svg, .pdf). Raises UsageError."""
+    known = [row for row in rows if row.ap is not None and row.batch == 1]
+    if not known:
+        msg = "--plot: no row has an AP"
+        raise UsageError(msg, hint="give labelled pictures: --data FILE")
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots()
+    edge = pareto(known)
+    # Left of the fastest nothing is to be had; right of it, the best so far can be had for any longer time.
+    rightmost = max(row.p50_ms for row in known)
+    axes.step(
+        [*(row.p50_ms for row in edge), rightmost],
+        [100 * (row.ap or 0.0) for row in (*edge, edge[-1])],
+        where="post",
+        color="0.55",
+        linewidth=1.2,
+        label="best for its time",
+        zorder=1,
+    )
+    for runtime in dict.fromkeys(row.runtime for row in known):
+        axes.scatter([], [], color=_COLOURS.get(runtime, "k"), label=runtime)
+    for precision in dict.fromkeys(row.precision for row in known):
+        axes.scatter([], [], color="0.3", marker=_MARKS.get(precision, "x"), label=precision)
+    several = len({row.model for row in known}) > 1
+    for row in known:
+        accuracy = 100 * (row.ap or 0.0)
+        colour, mark = _COLOURS.get(row.runtime, "k"), _MARKS.get(row.precision, "x")
+        axes.scatter([row.p50_ms], [accuracy], color=colour, marker=mark, s=60, zorder=3)
+        name = f"{row.model} {row.precision}" if several else f"{row.runtime} {row.precision}"
+        above = row in edge
+        axes.annotate(
+            name,
+            (row.p50_ms, accuracy),
+            xytext=(6, 6 if above else -12),
+            textcoords="offset points",
+            fontsize=8,
+            color="k" if above else "0.4",
+        )
+    axes.set_xlabel("latency of one picture, p50, ms")
+    axes.set_ylabel("AP (COCO, 0.50:0.95), %")
+    axes.set_title(title, fontsize=10)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.15, y=0.15)
+    axes.grid(visible=True, color="0.9")
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=8, loc="lower right")
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder,
+            mpl.rc_context({"svg.hashsalt": "vedette"}),
+        ):
+            part = Path(folder) / out.name
+            figure.savefig(part, dpi=120)
+            part.replace(out)
+    except (OSError, ValueError) as error:
+        msg = f"--plot: {out} cannot be written: {error}"
+        raise UsageError(msg, hint="name it .png, .svg or .pdf") from error
