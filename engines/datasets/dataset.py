@@ -52,7 +52,7 @@ class Labels:
         """Labels from plain lists; areas default to those of the boxes, crowd to none."""
         boxes = np.array(xyxy_px, np.float32).reshape(-1, 4)
         sides: F64 = np.array(xyxy_px, np.float64).reshape(-1, 4)
-        areas = (sides[:, 2] - sides[:, 0]) * (sides[:, 3] - sides[:, 1])
+        areas: F64 = np.prod(sides[:, 2:] - sides[:, :2], axis=1)
         return cls(
             xyxy_px=boxes,
             class_ids=np.array(class_ids, np.int32),
