@@ -64,14 +64,11 @@ _FORMATS = _formats()
 class AvPicture:
     """An `engines.types.Picture` over one decoded frame."""
 
-    __slots__ = ("_frame",)
+    __slots__ = ("_frame", "size_wh")
 
     def __init__(self, frame: av.VideoFrame) -> None:
         self._frame = frame
-
-    @property
-    def size_wh(self) -> SizeWH:
-        return (self._frame.width, self._frame.height)
+        self.size_wh: SizeWH = (frame.width, frame.height)
 
     @property
     def frame(self) -> av.VideoFrame:
@@ -85,7 +82,7 @@ class AvPicture:
         if layout is None:
             msg = f"pixel format {name} cannot be converted, expected planar YUV, NV12, NV21, P010, grey or rgb24"
             raise PictureError(msg)
-        width, height = frame.width, frame.height
+        width, height = self.size_wh
         if layout.layout == "rgb":
             return RgbPicture(rgb=plane_view(frame, 0, height, width, channels=3))
         chroma_width = -(-width >> layout.sub_wh[0])
@@ -119,17 +116,19 @@ def plane_view(
     `order` is that of the bytes of samples of more than 8 bits. Raises PictureError if the plane is too small.
     """
     plane = frame.planes[index]
-    dtype = np.dtype(np.uint8 if bits == 8 else f"{order}u2")
-    row = width * channels * dtype.itemsize
-    if plane.line_size < row or plane.buffer_size < plane.line_size * height:
+    bytes_each = 1 if bits == 8 else 2
+    stride, row = plane.line_size, width * channels * bytes_each
+    if stride < row or plane.buffer_size < stride * height:
         what = f"plane {index} of a {frame.width}x{frame.height} {frame.format.name} picture"
-        msg = f"{what}: {plane.buffer_size} bytes in rows of {plane.line_size}, expected {height} rows of {row} or more"
+        msg = f"{what}: {plane.buffer_size} bytes in rows of {stride}, expected {height} rows of {row} or more"
         raise PictureError(msg)
-    lines = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * height).reshape(height, plane.line_size)
-    view: npt.NDArray[Any] = lines[:, :row].view(dtype)
-    if channels > 1:
-        view = np.lib.stride_tricks.as_strided(
-            view, (height, width, channels), (view.strides[0], channels * dtype.itemsize, dtype.itemsize)
-        )
+    dtype = "u1" if bits == 8 else f"{order}u2"
+    memory = memoryview(plane)
+    view: npt.NDArray[Any]
+    if channels == 1:
+        view = np.ndarray((height, width), dtype, memory, strides=(stride, bytes_each))
+    else:
+        strides = (stride, channels * bytes_each, bytes_each)
+        view = np.ndarray((height, width, channels), dtype, memory, strides=strides)
     view.flags.writeable = False
     return view

@@ -21,12 +21,13 @@ Reference in tests: tests/support/plain_picture.py, the four points above in flo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from engines.spec import InputSpec
 from engines.types import F32, U8, Picture, RgbPicture, SizeWH, YuvMatrix, YuvPlanes
@@ -35,6 +36,8 @@ from vedette.errors import PictureError
 # Luma weights of red and blue: ITU-R BT.601-7 (2.5.1), BT.709-6 (3.2).
 _LUMA_WEIGHTS = {YuvMatrix.BT601: (0.299, 0.114), YuvMatrix.BT709: (0.2126, 0.0722)}
 _BLACK, _NEUTRAL = 16, 128
+F64 = npt.NDArray[np.float64]
+
 _GEOMETRIES = 8
 """Scratch memory is kept for so many sizes of pictures (a guess: cameras of one site are of few kinds)."""
 
@@ -50,6 +53,14 @@ class Placement:
     source_wh: SizeWH
     inner_wh: SizeWH
     offset_xy: tuple[int, int]
+    _scale: F64 = field(init=False, repr=False, compare=False)
+    _offset: F64 = field(init=False, repr=False, compare=False)
+    _limits: F64 = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # For corners (x1, y1, x2, y2); made once, since a stream's pictures share one placement.
+        for name, (x, y) in (("_scale", self.scale_xy), ("_offset", self.offset_xy), ("_limits", self.source_wh)):
+            object.__setattr__(self, name, np.array([x, y, x, y], np.float64))
 
     @property
     def scale_xy(self) -> tuple[float, float]:
@@ -57,17 +68,14 @@ class Placement:
 
     def to_source(self, xyxy_px: F32) -> F32:
         """Boxes (N, 4) in input pixels as boxes in source pixels, clipped to the picture; a new array."""
-        scale = np.array([*self.scale_xy, *self.scale_xy], np.float64)
-        offset = np.array([*self.offset_xy, *self.offset_xy], np.float64)
-        limits = np.array([*self.source_wh, *self.source_wh], np.float64)
-        boxes: F32 = np.clip((xyxy_px - offset) / scale, 0.0, limits).astype(np.float32)
-        return boxes
+        boxes = xyxy_px - self._offset
+        boxes /= self._scale
+        np.maximum(boxes, 0.0, out=boxes)
+        return np.minimum(boxes, self._limits, out=boxes).astype(np.float32)
 
     def to_input(self, xyxy_px: F32) -> F32:
         """Boxes (N, 4) in source pixels as boxes in input pixels; a new array."""
-        scale = np.array([*self.scale_xy, *self.scale_xy], np.float64)
-        offset = np.array([*self.offset_xy, *self.offset_xy], np.float64)
-        boxes: F32 = (xyxy_px * scale + offset).astype(np.float32)
+        boxes: F32 = (xyxy_px * self._scale + self._offset).astype(np.float32)
         return boxes
 
 
@@ -98,7 +106,7 @@ class PictureWriter:
         self._shift = np.array([-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)], np.float32)
         self._pad = np.float32(spec.pad) * self._gain + self._shift
         self._channels = (0, 1, 2) if spec.colour == "rgb" else (2, 1, 0)
-        self._scratches: dict[SizeWH, _Scratch] = {}
+        self._geometries: dict[SizeWH, tuple[Placement, _Scratch]] = {}
 
     def write(self, picture: Picture | YuvPlanes | RgbPicture, array: npt.NDArray[Any], index: int) -> Placement:
         """Fill `array[index]` (3, H, W), uint8 or floating, with the picture; other slots stay as they are.
@@ -115,8 +123,7 @@ class PictureWriter:
             _check_rgb(planes)
         else:
             _check_yuv(planes)
-        placement = place(planes.size_wh, self._spec)
-        scratch = self._scratch(placement.inner_wh)
+        placement, scratch = self._geometry(planes.size_wh)
         if isinstance(planes, RgbPicture):
             _scale(planes.rgb, scratch.rgb)
         else:
@@ -128,13 +135,14 @@ class PictureWriter:
         self._store(scratch, slot[:, y : y + inner_h, x : x + inner_w])
         return placement
 
-    def _scratch(self, size_wh: SizeWH) -> _Scratch:
-        scratch = self._scratches.get(size_wh)
-        if scratch is None:
-            if len(self._scratches) >= _GEOMETRIES:
-                del self._scratches[next(iter(self._scratches))]
-            scratch = self._scratches[size_wh] = _Scratch(size_wh)
-        return scratch
+    def _geometry(self, source_wh: SizeWH) -> tuple[Placement, _Scratch]:
+        geometry = self._geometries.get(source_wh)
+        if geometry is None:
+            placement = place(source_wh, self._spec)
+            if len(self._geometries) >= _GEOMETRIES:
+                del self._geometries[next(iter(self._geometries))]
+            geometry = self._geometries[source_wh] = (placement, _Scratch(placement.inner_wh))
+        return geometry
 
     def _store(self, scratch: _Scratch, inner: npt.NDArray[Any]) -> None:
         """The picture's RGB as values into `inner` (3, h', w')."""
@@ -181,21 +189,23 @@ class _Scratch:
         self.v = flat[luma + chroma :].reshape(half_h, half_w)
         self.rgb: U8 = np.zeros((height, width, 3), np.uint8)
         self.levels: list[U8] = [np.zeros((height, width), np.uint8) for _ in range(3)]
+        self._spare: U8 = self.levels[0]
         self._uv: U8 | None = None
         self._full: list[U8] = []
 
     def fill(self, planes: YuvPlanes) -> None:
         """Scale the planes to this size, 8 bits."""
         depth = 16 if planes.msb_aligned else planes.bits
-        _scale(planes.y, self.y, depth)
+        _scale(planes.y, self.y, depth, self._spare)
         if planes.uv is not None:
             if self._uv is None:
                 self._uv = np.zeros((*self.u.shape, 2), np.uint8)
             _scale(planes.uv, self._uv, depth)
             cv2.split(self._uv, [self.u, self.v])
         elif planes.u is not None and planes.v is not None:
-            _scale(planes.u, self.u, depth)
-            _scale(planes.v, self.v, depth)
+            spare = self._spare[: self.u.shape[0], : self.u.shape[1]]
+            _scale(planes.u, self.u, depth, spare)
+            _scale(planes.v, self.v, depth, spare)
         else:
             self.u[:] = self.v[:] = _NEUTRAL
 
@@ -246,12 +256,21 @@ def _double(half: U8, full: U8) -> None:
     pairs[1::2] = pairs[0::2]
 
 
-def _scale(plane: npt.NDArray[Any], out: U8, depth: int = 8) -> None:
-    """Scale a plane whose samples have `depth` bits to the size and the 8 bits of `out`."""
+def _scale(plane: npt.NDArray[Any], out: U8, depth: int = 8, spare: U8 | None = None) -> None:
+    """Scale a plane whose samples have `depth` bits to the size and the 8 bits of `out`.
+
+    `spare`: memory of `out`'s shape that may be written to.
+    """
     size_wh = (out.shape[1], out.shape[0])
-    how = cv2.INTER_LINEAR
-    if _takes_centres(plane.shape[0], out.shape[0]) and _takes_centres(plane.shape[1], out.shape[1]):
-        how = cv2.INTER_NEAREST_EXACT
+    shrink = _odd_shrink(plane.shape, out.shape)
+    if shrink == 3 and spare is not None and plane.dtype == np.uint8:
+        # 1080 to 360 lines: each sample is the middle one of three in each third line, which is what splitting a
+        # picture of three channels gives, four times as fast as picking them.
+        rows, columns = out.shape
+        middle = as_strided(plane[1:], (rows, columns, 3), (3 * plane.strides[0], 3, 1), writeable=False)
+        cv2.split(middle, [spare, out, spare])
+        return
+    how = cv2.INTER_LINEAR if shrink is None else cv2.INTER_NEAREST_EXACT
     if plane.dtype == np.uint8:
         cv2.resize(plane, size_wh, dst=out, interpolation=how)
         return
@@ -259,12 +278,13 @@ def _scale(plane: npt.NDArray[Any], out: U8, depth: int = 8) -> None:
     cv2.convertScaleAbs(deep, dst=out, alpha=256.0 / (1 << depth))
 
 
-def _takes_centres(source: int, target: int) -> bool:
-    """Shrunk by an odd whole number (1080 to 360 lines), each sample lies on one of the source's: no sum is needed.
+def _odd_shrink(source: tuple[int, ...], target: tuple[int, ...]) -> int | None:
+    """By which odd number both sides (rows, columns) shrink: each sample lies on one of the source's, no sum is needed.
 
-    The result is the same; a 1080p picture takes 0.12 ms instead of 0.28.
+    None if it is no such number, or two. The result is the same; a 1080p picture takes 0.12 ms instead of 0.28.
     """
-    return source % target == 0 and source // target % 2 == 1
+    (rows, rest), (columns, more) = divmod(source[0], target[0]), divmod(source[1], target[1])
+    return rows if rows == columns and rows % 2 == 1 and not rest and not more else None
 
 
 def _check_rgb(picture: RgbPicture) -> None:

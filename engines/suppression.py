@@ -31,16 +31,18 @@ def leave_best(
     """
     if not len(candidates):
         return Detections.empty()
+    boxes, scores, class_ids = candidates.xyxy_px, candidates.scores, candidates.class_ids
     # Boxes in the padding or wholly outside have no area in the picture; they must not use up `max_objects`.
-    xyxy_px = placement.to_source(candidates.xyxy_px)
-    stays = (xyxy_px[:, 2] > xyxy_px[:, 0]) & (xyxy_px[:, 3] > xyxy_px[:, 1]) & (candidates.scores >= score)
+    xyxy_px = placement.to_source(boxes)
+    stays = (xyxy_px[:, 2:] > xyxy_px[:, :2]).all(axis=1)
+    stays &= scores >= score
     if wanted is not None:
-        stays &= wanted[candidates.class_ids]
-    rows = np.flatnonzero(stays)
-    scores, class_ids = candidates.scores[rows], candidates.class_ids[rows]
+        stays &= wanted[class_ids]
+    if not stays.all():
+        xyxy_px, boxes, scores, class_ids = xyxy_px[stays], boxes[stays], scores[stays], class_ids[stays]
     if iou is None:
         best = np.argsort(-scores, kind="stable")[:max_objects]
     else:
         # Before clipping, as the models' own accuracy is measured.
-        best = nms(candidates.xyxy_px[rows], scores, class_ids, iou, max_objects)
-    return Detections(xyxy_px=xyxy_px[rows[best]], scores=scores[best], class_ids=class_ids[best])
+        best = nms(boxes, scores, class_ids, iou, max_objects)
+    return Detections(xyxy_px=xyxy_px[best], scores=scores[best], class_ids=class_ids[best])

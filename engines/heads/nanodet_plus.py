@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from engines.engine import Outputs
-from engines.heads.candidates import Candidates, Labels, choose, rows_above
+from engines.heads.candidates import Candidates, Labels, choose
 from engines.heads.grid import anchor_points
 from engines.heads.head import Shape, check_outputs, sole_output
 from engines.spec import ModelSpec
@@ -38,10 +38,8 @@ class NanoDetPlusHead:
     def decode(self, outputs: Outputs, index: int, score: float) -> Candidates:
         raw = sole_output(outputs, index)
         count = len(self._spec.classes)
-        anchors = rows_above(raw[:, :count], score)
-        found = raw[anchors]
-        rows, classes, values = choose(found[:, :count], score, self._labels)
-        anchors, logits = anchors[rows], found[rows, count:].reshape(-1, 4, BINS)
+        anchors, classes, values = choose(raw[:, :count], score, self._labels)
+        logits = raw[anchors, count:].reshape(-1, 4, BINS)
         # Garbage may be infinite; what is not finite afterwards is dropped.
         with np.errstate(over="ignore", invalid="ignore"):
             weights = np.exp(logits - logits.max(axis=2, keepdims=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engines.engine import Outputs
-from engines.heads.candidates import Candidates, Labels, choose, rows_above
+from engines.heads.candidates import Candidates, Labels, choose
 from engines.heads.head import Shape, as_float, check_outputs
 from engines.spec import ModelSpec
 
@@ -27,7 +27,5 @@ class YoloNasHead:
         check_outputs(self._spec, shapes, expected)
 
     def decode(self, outputs: Outputs, index: int, score: float) -> Candidates:
-        scores = as_float(outputs["scores"][index])
-        anchors = rows_above(scores, score)
-        rows, classes, values = choose(scores[anchors], score, self._labels)
-        return Candidates.of(as_float(outputs["boxes"][index])[anchors[rows]], values, classes)
+        anchors, classes, values = choose(as_float(outputs["scores"][index]), score, self._labels)
+        return Candidates.of(as_float(outputs["boxes"][index])[anchors], values, classes)

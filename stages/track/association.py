@@ -12,6 +12,7 @@ after the time that has passed, so the gate opens with the time and closes as th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ _GATE_SD = 3.0
 # grows by more than the motion model thinks possible.
 _SURE_IOU = 0.3
 # Without overlap, sizes (square root of the area) that differ by more than this factor are two different things.
-_SIZE_FACTOR = 1.8
+_LOG_SIZE_FACTOR = math.log(1.8)
 _IOU_WEIGHT, _CENTRE_WEIGHT, _SIZE_WEIGHT = 0.3, 0.5, 0.2
 
 # Names that detectors mix up from frame to frame for one and the same object; any other class stands alone.
@@ -65,18 +66,18 @@ def distances(
 ) -> F64:
     """The distance of every detection (rows) to every track (columns); below 1 where they may be one object."""
     iou = pairwise_iou(seen, predicted)
-    across = np.hypot(
-        (seen[:, None, 0] + seen[:, None, 2] - predicted[None, :, 0] - predicted[None, :, 2]) / 2.0,
-        (seen[:, None, 1] + seen[:, None, 3] - predicted[None, :, 1] - predicted[None, :, 3]) / 2.0,
-    ) / (_GATE_SD * reach_px[None, :])
-    log_seen, log_predicted = _log_size(seen), _log_size(predicted)
-    size = np.abs(log_seen[:, None] - log_predicted[None, :]) / np.log(_SIZE_FACTOR)
-    possible = (iou >= _SURE_IOU) | ((across < 1.0) & ((iou > 0.0) | (size < 1.0)))
-    possible &= seen_groups[:, None] == track_groups[None, :]
-    together = (
-        _IOU_WEIGHT * (1.0 - iou) + _CENTRE_WEIGHT * np.minimum(across, 1.0) + _SIZE_WEIGHT * np.minimum(size, 1.0)
-    )
-    return np.where(possible, np.minimum(together, 0.999), NO_MATCH)
+    apart = (seen[:, None, :2] + seen[:, None, 2:]) - (predicted[:, :2] + predicted[:, 2:])
+    across = np.hypot(apart[..., 0], apart[..., 1]) / (2.0 * _GATE_SD * reach_px)
+    size = np.abs(_log_size(seen)[:, None] - _log_size(predicted)) / _LOG_SIZE_FACTOR
+    possible = (iou > 0.0) | (size < 1.0)
+    possible &= across < 1.0
+    possible |= iou >= _SURE_IOU
+    possible &= seen_groups[:, None] == track_groups
+    together = _IOU_WEIGHT * (1.0 - iou)
+    together += _CENTRE_WEIGHT * np.minimum(across, 1.0)
+    together += _SIZE_WEIGHT * np.minimum(size, 1.0)
+    np.minimum(together, 0.999, out=together)
+    return np.where(possible, together, NO_MATCH)
 
 
 def match(table: F64, limit: float) -> tuple[list[int], list[int]]:

@@ -14,11 +14,11 @@ the better one counts. A track's class is the one with most votes, each weighing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from norfair.tracker import Detection as NorfairDetection
 
 from engines.types import Detections
@@ -31,6 +31,8 @@ from stages.types import EndedTrack, Track, TrackId, TrackUpdate
 # Boxes of one group but of two classes that overlap this much are one object with two names (guess: NMS, which looks at
 # one class at a time, is usually at 0.65).
 _SAME_PLACE_IOU = 0.75
+
+_INFINITE = math.inf
 
 
 class NorfairTracker:
@@ -123,20 +125,18 @@ class NorfairTracker:
 
     def _seen(self, detections: Detections) -> list[NorfairDetection]:
         """The detections as norfair takes them, less those that are no boxes and the second names of one object."""
-        xyxy = detections.xyxy_px.astype(np.float64)
-        boxes = np.isfinite(xyxy).all(axis=1) & np.isfinite(detections.scores)
-        boxes &= (xyxy[:, 2] >= xyxy[:, 0]) & (xyxy[:, 3] >= xyxy[:, 1])
         class_ids = detections.class_ids.tolist()
         groups = [self._groups[i] if 0 <= i < len(self._groups) else i for i in class_ids]
-        if len(set(groups)) < len(set(class_ids)):
-            boxes &= ~_second_names(xyxy, detections.class_ids, np.array(groups), detections.scores)
-        return [
+        seen: list[Seen] = [
             Seen((x1, y1, x2, y2), score, class_id, group)
-            for (x1, y1, x2, y2), score, class_id, group, is_box in zip(
-                xyxy.tolist(), detections.scores.tolist(), class_ids, groups, boxes.tolist(), strict=True
+            for (x1, y1, x2, y2), score, class_id, group in zip(
+                detections.xyxy_px.tolist(), detections.scores.tolist(), class_ids, groups, strict=True
             )
-            if is_box
+            if -_INFINITE < x1 <= x2 < _INFINITE and -_INFINITE < y1 <= y2 < _INFINITE and math.isfinite(score)
         ]
+        if len(set(groups)) < len(set(class_ids)):
+            seen = [one for one, is_second in zip(seen, _second_names(seen), strict=True) if not is_second]
+        return [*seen]
 
     def _fit(self, size_wh: tuple[int, int]) -> None:
         """Take what is remembered into the pixels of a picture of another size: the view is the same."""
@@ -148,16 +148,15 @@ class NorfairTracker:
             self._size_wh = size_wh
 
 
-def _second_names(
-    xyxy: npt.NDArray[np.float64], class_ids: npt.NDArray[Any], groups: npt.NDArray[Any], scores: npt.NDArray[Any]
-) -> npt.NDArray[np.bool_]:
+def _second_names(seen: Sequence[Seen]) -> list[bool]:
     """Which boxes lie where a better one of their group, but of another class, is; the first is better among equals."""
-    rank = np.empty(len(scores), np.int64)
-    rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
-    with np.errstate(invalid="ignore"):
-        same_place = pairwise_iou(xyxy, xyxy) >= _SAME_PLACE_IOU
+    xyxy = np.array([one.box for one in seen]).reshape(-1, 4)
+    class_ids, groups = np.array([one.class_id for one in seen]), np.array([one.label for one in seen])
+    rank = np.empty(len(seen), np.int64)
+    rank[np.argsort([-one.score for one in seen], kind="stable")] = np.arange(len(seen))
+    same_place = pairwise_iou(xyxy, xyxy) >= _SAME_PLACE_IOU
     same_place &= (groups[:, None] == groups[None, :]) & (class_ids[:, None] != class_ids[None, :])
-    second: npt.NDArray[np.bool_] = (same_place & (rank[None, :] < rank[:, None])).any(axis=1)
+    second: list[bool] = (same_place & (rank[None, :] < rank[:, None])).any(axis=1).tolist()
     return second
 
 
