@@ -13,11 +13,11 @@ Pictures go through the same letterbox, network, heads and suppression as the fr
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, get_args, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_type_hints, overload
 
 import msgspec
 import numpy as np
@@ -34,7 +34,10 @@ from engines.types import U8, Detections, Picture, RgbPicture, SizeWH
 from engines.weights import find_model
 from pipeline.clock import SystemClock
 from stages.suppress import Suppress
-from vedette.errors import EngineError, PictureError, UsageError
+from vedette.errors import DataError, EngineError, PictureError, UsageError
+
+if TYPE_CHECKING:
+    from engines.validate import ApReport
 
 __all__ = ["Box", "Model", "ModelInfo", "Prediction"]
 
@@ -240,6 +243,26 @@ class Model:
             parameters=None if cost is None else cost.parameters,
             gflops=None if cost is None else round(cost.flops / 1e9, 3),
         )
+
+    def validate(self, data: str | Path, *, class_names: Mapping[str, str] | None = None) -> ApReport:
+        """COCO's average precision on labelled pictures: COCO JSON, or a YOLO folder.
+
+        Classes are matched by name; `class_names` says which of the model's or the data's are called otherwise
+        ({"car": "vehicle"}). `score` of this model plays no part: AP is over all scores. Needs
+        `pip install 'vedette[quantize]'`. Raises DataError, EngineError.
+        """
+        from engines.datasets import match_classes, open_dataset
+        from engines.validate import PredictOptions, average_precision, predict
+
+        engine = self._opened()
+        dataset = open_dataset(Path(data))
+        if not dataset.is_labelled:
+            msg = f"{data}: expected labelled pictures, got none with labels"
+            raise DataError(msg, hint="expected COCO JSON, or a YOLO folder with labels")
+        classes = match_classes(engine.spec.classes, dataset.classes, class_names or {})
+        options = PredictOptions(nms_iou=self._options.nms_iou)
+        found = predict(engine, dataset.images, options, class_map=classes)
+        return average_precision(found, classes.apply(dataset))
 
     def close(self) -> None:
         """Free the engine. Idempotent."""

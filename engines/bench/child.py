@@ -15,6 +15,8 @@ import numpy as np
 from engines.bench.job import Answer, Failed, Job, Ready, Turn
 from engines.bench.opening import open_candidate
 from engines.engine import Buffer, Engine
+from engines.picture import PictureWriter
+from engines.types import RgbPicture
 from vedette.errors import EngineError, VedetteError
 
 WARM_UP_REQUESTS = 5
@@ -52,8 +54,6 @@ class _Candidate:
     def __init__(self, engine: Engine, job: Job, now_ns: Callable[[], int]) -> None:
         self._engine = engine
         self._batch = job.batch
-        # An engine whose model has a fixed batch takes it for one picture (`fix_batch`).
-        self._count = min(job.batch, engine.max_batch)
         self._now_ns = now_ns
         self._latency = job.mode == "latency"
         self.requests = self._warm_up()
@@ -69,7 +69,9 @@ class _Candidate:
 
         A pool hands out the buffer that has been free longest, so the first that comes again has seen them all.
         """
-        rng = np.random.default_rng(0)
+        spec = self._engine.spec.input
+        noise = np.random.default_rng(0).integers(0, 256, (spec.size[1], spec.size[0], 3), np.uint8)
+        writer = PictureWriter(spec)
         seen: set[int] = set()
         runs = 0
         while True:
@@ -82,12 +84,12 @@ class _Candidate:
                 return len(seen)
             if id(buffer) not in seen:
                 seen.add(id(buffer))
-                noise = rng.integers(0, 256, buffer.array.shape, np.uint8)
-                buffer.array[:] = noise if buffer.array.dtype == np.uint8 else noise / np.float32(255.0)
+                for index in range(self._batch):
+                    writer.write(RgbPicture(rgb=noise), buffer.array, index)
             if len(seen) > _MOST_BUFFERS:
                 msg = f"an engine with more than {_MOST_BUFFERS} buffers cannot be measured"
                 raise EngineError(msg)
-            self._engine.submit(buffer, self._count)
+            self._engine.submit(buffer, self._batch)
             self._finished()
             runs += 1
 
@@ -99,7 +101,7 @@ class _Candidate:
         while end_ns - start_ns < limit_ns or len(latencies_ms) < LEAST_REQUESTS:
             buffer = self._acquired()
             begin_ns = now_ns()
-            self._engine.submit(buffer, self._count)
+            self._engine.submit(buffer, self._batch)
             completion = self._engine.completed()
             end_ns = now_ns()
             if completion is None or completion.error is not None:
@@ -111,13 +113,13 @@ class _Candidate:
     def _in_flight(self, seconds: float) -> Turn:
         """Every buffer in flight all the time; counted from the first that comes back to the last one in time."""
         for _ in range(self.requests):
-            self._engine.submit(self._acquired(), self._count)
+            self._engine.submit(self._acquired(), self._batch)
         self._finished()
         start_ns = end_ns = self._now_ns()
         limit_ns, done = int(seconds * 1e9), 0
         least = max(LEAST_REQUESTS, 2 * self.requests)
         while end_ns - start_ns < limit_ns or done < least:
-            self._engine.submit(self._acquired(), self._count)
+            self._engine.submit(self._acquired(), self._batch)
             self._finished()
             end_ns = self._now_ns()
             done += 1

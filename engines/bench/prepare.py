@@ -35,7 +35,8 @@ RANDOM_SIZE = (640, 640)
 YARDSTICK = "nncf-int8"
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", YARDSTICK)
 RUNTIMES = ("openvino", "onnxruntime", "torch", "tensorrt")
-NOISE_IMAGES = 16
+YARDSTICK_IMAGES = 32  # NNCF is slow, and its speed does not depend on them
+NOISE_IMAGES = 32  # as few as `engines.quantize` takes
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +142,9 @@ class _Made:
             from engines.quantize import QuantizeOptions, quantize
 
             self._kitchen.progress(f"quantizing {self._label}")
-            made = quantize(self._path, self._images(), QuantizeOptions(), out_dir=self._folder)
+            # Of noise no method makes good ranges; this one is quick.
+            options = QuantizeOptions() if self._kitchen.images else QuantizeOptions(method="minmax")
+            made = quantize(self._path, self._images(), options, out_dir=self._folder)
             self._int8 = {False: made.unsigned, True: made.signed}
         return self._int8[signed]
 
@@ -156,7 +159,8 @@ class _Made:
         if self._yardstick is None:
             self._kitchen.progress(f"NNCF quantizes {self._label}")
             out = self._folder / "nncf.xml"
-            task = Yardstick(path=str(self._path), images=[str(image) for image in self._images()], out=str(out))
+            images = [str(image) for image in self._images()[:YARDSTICK_IMAGES]]
+            task = Yardstick(path=str(self._path), images=images, out=str(out))
             words = [*self._kitchen.child, msgspec.json.encode(task).decode()]
             done = subprocess.run(words, capture_output=True, check=False)
             if done.returncode or not out.exists():

@@ -30,7 +30,7 @@ def make_yardstick(path: Path, images: Sequence[Path], out: Path) -> None:
     width, height = spec.input.size
     model = openvino.Core().read_model(path)
     if model.is_dynamic():
-        model.reshape([1, 3, height, width])
+        model.reshape([-1, 3, height, width])
     inputs = [_input(image, spec.input) for image in images]
     quantized = nncf.quantize(
         model, nncf.Dataset(inputs), preset=nncf.QuantizationPreset.MIXED, subset_size=len(inputs)

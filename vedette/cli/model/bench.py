@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,8 +157,10 @@ def _check(arguments: argparse.Namespace) -> None:
             continue
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab"):
+            with tempfile.TemporaryFile(dir=path.parent):
                 pass
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         except OSError as error:
             msg = f"{option}: {path} cannot be written: {error.strerror}"
             raise UsageError(msg) from error
@@ -198,13 +203,27 @@ def _images(path: Path) -> tuple[Path, ...]:
 
 
 def _accuracy(arguments: argparse.Namespace) -> Callable[[Candidate], float | None]:
-    return lambda _candidate: None
+    from engines.bench.accuracy import ap_of_gate, known_ap
+
+    if arguments.data is None:
+        if arguments.plot is not None and all(ap_of_gate(word) is None for word in arguments.models):
+            msg = "--plot: it needs an AP, which none of these models has in its spec"
+            raise UsageError(msg, hint="give labelled pictures: --data FILE")
+        return known_ap
+    from engines.bench.accuracy import measured_ap
+    from engines.datasets import open_dataset
+    from pipeline.clock import SystemClock
+
+    dataset = open_dataset(arguments.data)
+    if not dataset.is_labelled:
+        msg = f"--data: {arguments.data} has no labels"
+        raise UsageError(msg, hint="expected COCO JSON or a YOLO folder with labels")
+    threads, now_ns = arguments.threads, SystemClock().mono_ns
+    return lambda candidate: measured_ap(candidate, dataset, threads=threads, now_ns=now_ns)
 
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         part = Path(folder) / path.name
         part.write_bytes(content)
