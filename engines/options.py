@@ -8,16 +8,20 @@ import msgspec
 
 Unit = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
+Backend = Literal["openvino", "onnxruntime", "torch", "tensorrt"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which network runs, on what, and what it may report.
 
-    `score` and `nms_iou` default to the model's own; `classes` (names of the model's) to all of them.
+    INT8 is a property of the file (Q/DQ nodes): `precision: int8` only insists on such a file. `score` and `nms_iou`
+    default to the model's own; `classes` (names of the model's) to all of them.
     """
 
     path: str
-    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    backend: Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt"] = "auto"
+    precision: Precision = "auto"
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None
     score: Unit | None = None
     nms_iou: Unit | None = None
