@@ -16,7 +16,7 @@ OpenCV's weights have 11 bits, and more than 8 bits are rounded twice: a plane's
 up to 4 levels of RGB. 8-bit planes that shrink by whole numbers are exact (of NV12: but for halves).
 Running, calibration and validation all call `PictureWriter`. No RGB copy of the source is made: all but the reading of
 the planes happens at the size of the input. Not thread-safe: one writer a thread, since it reuses its scratch memory.
-Reference in tests: tests/support/plain_picture.py, the four points above in float64.
+Reference: engines/validate/plain_picture.py, the four points above in float64.
 """
 
 from __future__ import annotations

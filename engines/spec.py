@@ -120,6 +120,11 @@ def spec_path(model: Path) -> Path:
     return model.with_suffix(".yaml")
 
 
+def read_spec(path: Path) -> ModelSpec:
+    """The spec in a YAML file, held against no model. Raises ModelError."""
+    return _read(path)
+
+
 def find_spec(file: ModelFile) -> FoundSpec:
     """The spec of a model file: its YAML, its metadata, or what its inputs and outputs say. Raises ModelError."""
     from engines.recognise import recognise  # it needs this module's types
