@@ -67,16 +67,20 @@ class AvPicture:
     __slots__ = ("_frame", "size_wh")
 
     def __init__(self, frame: av.VideoFrame) -> None:
-        self._frame = frame
+        self._frame: av.VideoFrame | None = frame
         self.size_wh: SizeWH = (frame.width, frame.height)
 
     @property
     def frame(self) -> av.VideoFrame:
-        """The decoder's own frame, for those who encode it again."""
+        """The decoder's own frame, for those who encode it again; not after `release`."""
+        assert self._frame is not None
         return self._frame
 
+    def release(self) -> None:
+        self._frame = None
+
     def planes(self) -> YuvPlanes | RgbPicture:
-        frame = self._frame
+        frame = self.frame
         name = frame.format.name
         layout = _FORMATS.get(name)
         if layout is None:

@@ -62,6 +62,9 @@ class StillPicture:
     def planes(self) -> YuvPlanes | RgbPicture:
         return self.still
 
+    def release(self) -> None:
+        """Nothing: the planes are this object's own."""
+
 
 def read_still(path: Path) -> Picture:
     """The picture in an image file. Raises StillError: one line that names the file and what is wrong with it."""

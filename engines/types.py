@@ -69,7 +69,11 @@ class Picture(Protocol):
     def size_wh(self) -> SizeWH: ...
 
     def planes(self) -> YuvPlanes | RgbPicture:
-        """The picture's planes; valid while this object lives. Raises PictureError for a format we cannot convert."""
+        """The picture's planes; valid until `release`. Raises PictureError for a format we cannot convert."""
+        ...
+
+    def release(self) -> None:
+        """Nobody will ask for planes again: whoever's memory it is may use it. `size_wh` stays."""
         ...
 
 

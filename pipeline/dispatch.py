@@ -75,6 +75,10 @@ class Dispatcher:
                 self._engine.release(buffer)
                 return
 
+    def under_way(self) -> int:
+        """How many buffers are with the engine, or came back and were not collected yet."""
+        return len(self._submitted)
+
     def collect(self, buffer: Buffer) -> Sequence[Job]:
         """The jobs that were submitted with `buffer`, in the order of its slots; once for each submission."""
         with self._condition:
@@ -122,6 +126,8 @@ class Dispatcher:
                 job.lane.failed(job, "pixel_format")
             else:
                 fit.append(job)
+            # Now, not when the network is through: a decoder that lacks memory for a picture takes more, and keeps it.
+            job.frame.picture.release()
         with self._condition:
             self._batcher.done(len(jobs) - len(fit))
             if not fit:

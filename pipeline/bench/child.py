@@ -25,7 +25,7 @@ from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.latency import STAGES, Stamps
 from pipeline.logs import configure_logging
-from pipeline.memory import use_one_heap
+from pipeline.memory import forget_the_start, use_one_heap
 from pipeline.status import StreamReport
 from pipeline.supervisor import Supervisor
 from stages.types import StreamId
@@ -134,6 +134,7 @@ def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind
         )
         machine.request_stop()
 
+    forget_the_start()  # as `vedette run` does
     outcome = machine.run(beside=[("bench", watch)], on_end=end)
     if outcome.failed or not samples:
         notes = [f"{name}: {report.state}, {report.note}" for name, report in outcome.status.streams.items()]

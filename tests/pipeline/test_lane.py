@@ -62,6 +62,8 @@ class StillPicture:
     def planes(self) -> RgbPicture:
         return RgbPicture(rgb=np.zeros((80, 100, 3), np.uint8))
 
+    def release(self) -> None: ...
+
 
 class Bench:
     """One lane with its ledger, an outlet or two, and a way to send frames through."""

@@ -152,3 +152,5 @@ class _Still:
 
     def planes(self) -> YuvPlanes | RgbPicture:
         return self.shown
+
+    def release(self) -> None: ...

@@ -39,6 +39,9 @@ class SyntheticPicture:
         chroma = self._i420[height:].reshape(2, height // 2, width // 2)
         return YuvPlanes(y=self._i420[:height], u=chroma[0], v=chroma[1], matrix=YuvMatrix.BT601, full_range=False)
 
+    def release(self) -> None:
+        """Nothing: the planes are this object's own, and who draws into it comes later."""
+
     def bgr(self) -> U8:
         """The picture as (H, W, 3) uint8 BGR, for people to look at."""
         return np.asarray(cv2.cvtColor(self._i420, cv2.COLOR_YUV2BGR_I420), np.uint8)
