@@ -184,9 +184,7 @@ def judge(reference: Predictions, candidate: Predictions, pictures: HeldOut, lim
         before, after = average_precision(reference, dataset), average_precision(candidate, dataset)
         passed = _ap_of(before) - _ap_of(after) <= limits.ap_points / 100 + 1e-9
         if _ap_of(before) < LEAST_AP:
-            msg = (
-                f"{dataset.path}: the float network's own AP is {_points(before.mean.ap)}: nothing to hold INT8 against"
-            )
+            msg = f"{dataset.path}: the float network's own AP is {_points(before.mean.ap)}: nothing to be held against"
             raise DataError(msg, hint="are these pictures of what the model finds, and the classes the same?")
     else:
         if agreed.boxes[0] < LEAST_BOXES:

@@ -42,6 +42,8 @@ REDUCED_PART = 0.1
 """Of an output's norm: what BF16, FP16 and good INT8 stay below, and wrong scales do not."""
 SIDE_PX, SCORE = 0.01, 1e-5
 """Decoding in float32 against Python's float64, in inputs of up to some thousand pixels."""
+MANY = 0.02
+"""Suppression is compared on the boxes from this score on: at a model's own threshold few overlap."""
 SLACK = 0.1
 """End to end, a box is found again if the other way has it with a score this much below the threshold, or better."""
 NOT_FOUND = 0.03
@@ -178,7 +180,7 @@ class _Comparison:
     def _compare_suppression(self, running: Run, image: Path) -> None:
         if not build_head(running.spec).needs_nms:
             return
-        boxes = running.candidates
+        boxes = build_head(running.spec).decode(running.outputs, 0, min(MANY, running.spec.score))
         fast = nms(boxes.xyxy_px, boxes.scores, boxes.class_ids, running.spec.nms_iou, MOST).tolist()
         slow = plain_nms(_plain(boxes), self._spec.nms_iou, MOST)
         lone = np.array([len(set(fast) ^ set(slow))])

@@ -8,6 +8,13 @@ from pathlib import Path
 from vedette.errors import UsageError
 
 
+def check_writable(path: Path | None) -> None:
+    """Say before the work, not after it, that a report will have no place. Raises UsageError."""
+    if path is not None and not path.parent.is_dir():
+        msg = f"--json: {path} cannot be written: {path.parent} is no folder"
+        raise UsageError(msg)
+
+
 def write_json(path: Path, report: object) -> None:
     """Write what msgspec can encode. Raises UsageError if the file cannot be written."""
     import msgspec

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.json_file import write_json
+from vedette.cli.json_file import check_writable, write_json
 from vedette.cli.model.model_options import model_options
 from vedette.cli.progress import progress_bar
 from vedette.errors import UsageError
@@ -57,6 +57,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status 0 if every stage does what it should, else 1."""
+    check_writable(arguments.json)
     from engines.spec import read_spec
     from engines.validate.parity import check_parity
     from pipeline.clock import SystemClock

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.json_file import write_json
+from vedette.cli.json_file import check_writable, write_json
 from vedette.cli.model.model_options import model_options
 from vedette.cli.progress import progress_bar
 from vedette.errors import UsageError
@@ -133,6 +133,7 @@ def past_tolerance(report: Validation, tolerance: float | None) -> str | None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    check_writable(arguments.json)
     for name in ("score", "nms_iou"):
         value = getattr(arguments, name)
         if value is not None and not 0.0 <= value <= 1.0:
