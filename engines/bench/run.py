@@ -69,8 +69,9 @@ def bench(
             found, lacking = prepare(word, options.size_wh, options.runtimes, options.precisions, kitchen)
             candidates += found
             missing += lacking
+        # All latencies of a round side by side: what is compared is measured within seconds.
         jobs = [
-            _job(found, mode, batch, options) for found in candidates for batch in options.batches for mode in _MODES
+            _job(found, mode, batch, options) for mode in _MODES for found in candidates for batch in options.batches
         ]
         total, done = len(jobs) * (1 + options.rounds), 0
 

@@ -15,9 +15,10 @@ from PIL import Image
 from stages.source.synthetic.options import SyntheticOptions
 from stages.source.synthetic.render import Renderer
 from stages.source.synthetic.scene import Scene
+from tests.support.datasets import coco_set
 from tests.support.models import colour_model, painted
 from vedette import Model
-from vedette.errors import EngineError, ModelError, PictureError, UsageError
+from vedette.errors import DataError, EngineError, ModelError, PictureError, UsageError
 from vedette.model import Box, Prediction
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +155,21 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
     with pytest.raises(ModelError, match="vedete-n: expected a model file or the name") as raised:
         Model("vedete-n")
     assert raised.value.hint == "did you mean 'vedette-n'?"
+
+
+def test_validation_gives_average_precision(model: Model, tmp_path: Path) -> None:
+    report = model.validate(coco_set(tmp_path, 6))
+
+    assert report.mean.ap == pytest.approx(1.0)
+    assert [found.name for found in report.classes] == ["red", "green", "blue"]
+    assert report.images == 6
+
+
+def test_validation_needs_labels(model: Model, tmp_path: Path) -> None:
+    coco_set(tmp_path, 2)
+
+    with pytest.raises(DataError, match="images: expected labelled pictures, got none with labels"):
+        model.validate(tmp_path / "images")
 
 
 def test_a_closed_model_says_so(rgb: npt.NDArray[np.uint8], tmp_path: Path) -> None:

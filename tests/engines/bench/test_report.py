@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
+import msgspec
 import pytest
 
-from engines.bench.frontier import pareto
+from engines.bench.frontier import pareto, plot
 from engines.bench.job import Job, Mode, Ready, Turn
 from engines.bench.measure import Measured
 from engines.bench.report import About, Row, rows_of
+from vedette.errors import UsageError
 
 ABOUT = About(size=(64, 32), file_bytes=1_500_000, gflops=1.5)
 
@@ -104,9 +109,29 @@ def both_modes() -> tuple[Mode, Mode]:
 def test_the_frontier_is_what_nothing_beats_in_both(
     points: list[tuple[float, float | None]], best: list[tuple[float, float]]
 ) -> None:
-    import msgspec
-
     (row,), _ = rows(*both("fp32", [[1.0]]))
     given = [msgspec.structs.replace(row, p50_ms=p50_ms, ap=ap) for p50_ms, ap in points]
 
     assert [(found.p50_ms, found.ap) for found in pareto(given)] == best
+
+
+def test_the_frontier_is_drawn(tmp_path: Path) -> None:
+    found, _ = rows(*both("fp32", [[40.0]]), *both("bf16", [[20.0]]), *both("int8", [[10.0]]))
+    known = [msgspec.structs.replace(row, ap=ap) for row, ap in zip(found, (0.4, 0.41, None), strict=True)]
+
+    plot(known, tmp_path / "frontier.png", title="a machine")
+
+    picture = cv2.imread(str(tmp_path / "frontier.png"))
+    assert picture.shape[0] > 400
+    assert len({tuple(colour) for colour in picture.reshape(-1, 3)}) > 10
+    assert [path.name for path in tmp_path.iterdir()] == ["frontier.png"]
+
+
+@pytest.mark.parametrize(("name", "ap", "message"), [("a.png", None, "no row has an AP"), ("a.xyz", 0.4, "a.xyz")])
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path, name: str, ap: float | None, message: str) -> None:
+    (row,), _ = rows(*both("fp32", [[40.0]]))
+
+    with pytest.raises(UsageError, match=message):
+        plot([msgspec.structs.replace(row, ap=ap)], tmp_path / name, title="")
+
+    assert list(tmp_path.iterdir()) == []

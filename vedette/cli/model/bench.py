@@ -101,7 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         from engines.bench.frontier import plot
 
-        plot(report.rows, arguments.plot, title=f"{report.machine['cpu']}, {report.machine['cores']} cores")
+        data = "each model's own gate" if arguments.data is None else arguments.data.name
+        title = f"{report.machine['cpu']}, {report.machine['cores']} cores; AP on {data}"
+        plot(report.rows, arguments.plot, title=title)
     return 0 if report.rows else 2
 
 
@@ -136,7 +138,8 @@ def table(report: Report) -> list[str]:
             ]
             lines.append("  ".join(shown).rstrip())
     notes = dict.fromkeys(f"{row.model}, {row.precision}: {row.note}" for row in report.rows if row.note)
-    return [*lines, "", *notes, *report.missing] if notes or report.missing else lines
+    foot = [*notes, *report.missing]
+    return [*lines, "", *foot] if lines and foot else [*lines, *foot]
 
 
 def _times(ratio: float | None) -> str:
