@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -36,7 +37,7 @@ def plot(rows: Sequence[Row], out: Path, *, title: str) -> None:
     if not known:
         msg = "--plot: no row has an AP"
         raise UsageError(msg, hint="give labelled pictures: --data FILE")
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots()
     edge = pareto(known)
     # Left of the fastest nothing is to be had; right of it, the best so far can be had for any longer time.
@@ -54,24 +55,17 @@ def plot(rows: Sequence[Row], out: Path, *, title: str) -> None:
         axes.scatter([], [], color=_COLOURS.get(runtime, "k"), label=runtime)
     for precision in dict.fromkeys(row.precision for row in known):
         axes.scatter([], [], color="0.3", marker=_MARKS.get(precision, "x"), label=precision)
-    several = len({row.model for row in known}) > 1
-    heights = itertools.cycle((-12, 7, -23))  # one network in several runtimes: equal AP, names side by side
-    for row in sorted(known, key=lambda row: row.p50_ms):
-        accuracy = 100 * (row.ap or 0.0)
+    for row in known:
         colour, mark = _COLOURS.get(row.runtime, "k"), _MARKS.get(row.precision, "x")
-        axes.scatter([row.p50_ms], [accuracy], color=colour, marker=mark, s=60, zorder=3)
-        name = f"{row.model} {row.precision}" if several else f"{row.runtime} {row.precision}"
-        best = row in edge  # its name stands where the line does not run
-        left = best or row.p50_ms == rightmost
-        axes.annotate(
-            name,
-            (row.p50_ms, accuracy),
-            xytext=(-7 if left else 7, 6 if best else next(heights)),
-            textcoords="offset points",
-            horizontalalignment="right" if left else "left",
-            fontsize=8,
-            color="k" if best else "0.4",
-        )
+        axes.scatter([row.p50_ms], [100 * (row.ap or 0.0)], color=colour, marker=mark, s=60, zorder=3)
+    heights = itertools.cycle((6, 17))
+    for row in edge:  # above and to the left of a best one there is nothing
+        name = f"{row.model}, {row.runtime} {row.precision}"
+        _name(axes, row, name, next(heights), "k")
+    for model in dict.fromkeys(row.model for row in known):
+        if model not in {row.model for row in edge}:  # its fastest stands for it; marks and colours say the rest
+            fastest = min((row for row in known if row.model == model), key=lambda row: row.p50_ms)
+            _name(axes, fastest, model, -12, "0.4")
     axes.set_xlabel("latency of one picture, p50, ms (logarithmic)")
     axes.set_ylabel("AP (COCO, 0.50:0.95), %")
     axes.set_title(title, fontsize=10)
@@ -80,10 +74,12 @@ def plot(rows: Sequence[Row], out: Path, *, title: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.margins(x=0.25, y=0.15)
+    axes.margins(x=0.15, y=0.15)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / (high / low) ** 0.25, high)  # room for names on the left
     axes.grid(visible=True, color="0.9")
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside right upper")
     try:
         with (
             tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder,
@@ -95,3 +91,16 @@ def plot(rows: Sequence[Row], out: Path, *, title: str) -> None:
     except (OSError, ValueError) as error:
         msg = f"--plot: {out} cannot be written: {error}"
         raise UsageError(msg, hint="name it .png, .svg or .pdf") from error
+
+
+def _name(axes: Axes, row: Row, name: str, height: float, colour: str) -> None:
+    """Write to the left of a row's mark, `height` points above its middle."""
+    axes.annotate(
+        name,
+        (row.p50_ms, 100 * (row.ap or 0.0)),
+        xytext=(-7, height),
+        textcoords="offset points",
+        horizontalalignment="right",
+        fontsize=8,
+        color=colour,
+    )
