@@ -13,9 +13,12 @@ from pathlib import Path
 from engines.engine import Engine
 from engines.heads import build_head
 from engines.options import ModelOptions
+from engines.runtimes.choice import check_precision, choose, refuse_signed
 from engines.runtimes.model_file import read_model_file
+from engines.runtimes.onnx_numbers import FLOAT, numbers_of
+from engines.runtimes.tensorrt_api import Progress
 from engines.spec import find_spec
-from vedette.errors import MissingExtraError
+from vedette.errors import ModelError
 
 __all__ = ["open_engine", "read_model_file"]
 
@@ -25,43 +28,54 @@ __all__ = ["open_engine", "read_model_file"]
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: importing it fails, as documented
 
+# torch's threads wait for each other by spinning, which takes the cores that decoders need, and where there are too few
+# its own: two threads on two busy cores took 286 ms a picture (at worst 2672), and 109 (176) when they sleep; 4 times
+# the CPU time. OpenMP reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-def open_engine(options: ModelOptions, *, now_ns: Callable[[], int]) -> Engine:
+
+def open_engine(
+    options: ModelOptions,
+    *,
+    now_ns: Callable[[], int],
+    batch: int | None = None,
+    ahead: int = 0,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Engine:
     """Open the model that `options` name on what this machine has; `now_ns` is a monotonic clock.
 
-    Raises ModelError for a file or spec that does not fit, MissingExtraError for a runtime that is not installed.
+    `batch`: pictures a buffer, by default what pays: 1 on a CPU. `ahead`: so many buffers more than the engine works
+    on at once, where it can queue them: it is never idle then, and what it takes next is older. TensorRT keeps the
+    engines that it builds in the folder `cache` (the user's own cache by default) and reports its `progress`, which
+    may take minutes.
+    Raises ModelError for a file or spec that does not fit, EngineError for an engine that does not run here,
+    MissingExtraError for a runtime that is not installed.
     """
     path = Path(options.path)
     file = read_model_file(path)
     found = find_spec(file)
     build_head(found.spec).check({tensor.name: tensor.shape for tensor in file.outputs})
-    backend, why = _choose(options)
+    numbers = numbers_of(path) if path.suffix == ".onnx" else FLOAT
+    check_precision(options, numbers)
+    if batch is not None and batch != 1 and file.inputs[0].shape[0] == 1:
+        msg = f"{path}: takes one picture at a time, expected a free batch for {batch}"
+        raise ModelError(msg, hint="`vedette model export` writes files with a free batch")
+    backend, why = choose(options, numbers)
+    spec = found.spec
     if backend == "openvino":
         from engines.runtimes.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(file, found.spec, options, now_ns=now_ns, why=why)
-    from engines.runtimes.onnxruntime import OnnxRuntimeEngine
+        refuse_signed(options.path, numbers)
+        return OpenVinoEngine(file, spec, options, now_ns=now_ns, why=why, batch=batch or 1, ahead=ahead)
+    if backend == "onnxruntime":
+        from engines.runtimes.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(file, found.spec, options, now_ns=now_ns, why=why)
+        return OnnxRuntimeEngine(file, spec, options, now_ns=now_ns, why=why, batch=batch or 1)
+    if backend == "torch":
+        from engines.runtimes.torch import open_torch
 
+        return open_torch(file, spec, options, numbers, now_ns=now_ns, why=why, batch=batch)
+    from engines.runtimes.tensorrt import open_tensorrt
 
-def _choose(options: ModelOptions) -> tuple[str, str]:
-    """Which runtime, and why, in words."""
-    have = {name for name in ("openvino", "onnxruntime") if _installed(name)}
-    if options.backend != "auto":
-        if options.backend not in have:
-            msg = f"model.backend: {options.backend} is not installed"
-            raise MissingExtraError(msg, hint="pip install 'vedette[cpu]'")
-        return options.backend, "as configured"
-    if "openvino" in have:
-        return "openvino", "auto: the fastest on a CPU"
-    if "onnxruntime" in have:
-        return "onnxruntime", "auto: OpenVINO is not installed"
-    msg = "no runtime for models is installed, expected openvino or onnxruntime"
-    raise MissingExtraError(msg, hint="pip install 'vedette[cpu]'")
-
-
-def _installed(name: str) -> bool:
-    from importlib.util import find_spec as find_module
-
-    return find_module(name) is not None
+    return open_tensorrt(file, spec, options, why=why, batch=batch, folder=cache, progress=progress)

@@ -13,6 +13,7 @@ from pathlib import Path
 from engines.options import Backend, ModelOptions
 from engines.runtimes.engine_file import SUFFIXES
 from engines.runtimes.gpus import Gpu, find_gpus
+from engines.runtimes.int8_files import other_form
 from engines.runtimes.onnx_numbers import Numbers
 from vedette.errors import MissingExtraError, ModelError
 
@@ -67,16 +68,7 @@ def refuse_signed(path: str, numbers: Numbers) -> None:
     if numbers.activations in {"signed", "mixed"}:
         kind = numbers.activations
         msg = f"{path}: its INT8 activations are {kind}, which OpenVINO computes wrongly; expected unsigned ones"
-        raise ModelError(msg, hint=f"take {_unsigned_beside(Path(path))}")
-
-
-def _unsigned_beside(path: Path) -> str:
-    """The file for CPUs that one calibration writes beside the signed one, if it is there."""
-    if "signed" in path.name and "unsigned" not in path.name:
-        other = path.with_name(path.name.replace("signed", "unsigned"))
-        if other.exists():
-            return str(other)
-    return "the unsigned file, for CPUs: `vedette model quantize` writes both"
+        raise ModelError(msg, hint=f"take {other_form(Path(path), 'unsigned')}")
 
 
 def _on_gpu(gpu: Gpu) -> tuple[Backend, str] | None:

@@ -23,7 +23,7 @@ _MAX_MANIFEST_BYTES = 1 << 20
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is. `gpu` is empty for one that was built without a GPU: it runs on any of that capability."""
+    """What an engine is. `gpu` is empty where any GPU of the compute capability `sm` runs it, as all of RTX's."""
 
     model: str
     model_sha256: str
@@ -57,11 +57,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     def differences(self, found: Manifest) -> list[str]:
         """What differs, in words: "version 10.3, now 10.7"."""
-        same_gpu = {found.gpu, ""}
         return [
             f"{name.removesuffix('_sha256')} {_short(getattr(found, name))}, now {_short(getattr(self, name))}"
             for name in self.__struct_fields__
-            if getattr(found, name) != getattr(self, name) and not (name == "gpu" and "" in same_gpu)
+            if getattr(found, name) != getattr(self, name) and not (name == "gpu" and not found.gpu)
         ]
 
 

@@ -1,10 +1,18 @@
-"""What an ONNX file says of itself: inputs, outputs, metadata, hash. Read with onnxruntime, nothing optimised."""
+"""What a model file says of itself: inputs, outputs, metadata, hash.
+
+An ONNX file is read with onnxruntime, nothing optimised; an engine file says it in its first lines; a checkpoint of
+YOLO-NAS takes any size and batch.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from engines.spec import ModelFile, Tensor, sha256_of
+import msgspec
+
+from engines.runtimes.choice import CHECKPOINTS
+from engines.runtimes.engine_file import SUFFIXES, model_file_of
+from engines.spec import ModelFile, ModelSpec, Tensor, sha256_of
 from vedette.errors import MissingExtraError, ModelError
 
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
@@ -15,9 +23,17 @@ def read_model_file(path: Path) -> ModelFile:
     if not path.is_file():
         msg = f"{path}: no such model file"
         raise ModelError(msg, hint="check model.path; a relative path is relative to the configuration file")
+    if path.suffix in SUFFIXES:
+        return model_file_of(path, sha256_of(path))
+    if path.suffix in CHECKPOINTS:
+        return _checkpoint(path)
     if path.suffix != ".onnx":
         msg = f"{path}: expected an ONNX file (.onnx), got {path.suffix or 'no ending'}"
         raise ModelError(msg, hint="export the model to ONNX")
+    return _onnx(path)
+
+
+def _onnx(path: Path) -> ModelFile:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -45,6 +61,37 @@ def read_model_file(path: Path) -> ModelFile:
         inputs=tuple(_tensor(node) for node in session.get_inputs()),
         outputs=tuple(_tensor(node) for node in session.get_outputs()),
         metadata=dict(session.get_modelmeta().custom_metadata_map),
+    )
+
+
+def _checkpoint(path: Path) -> ModelFile:
+    try:
+        from engines.yolo_nas.checkpoint import load_checkpoint
+    except ModuleNotFoundError as error:
+        msg = f"{path}: a checkpoint is read with {error.name}, which is not installed"
+        raise MissingExtraError(msg, hint="pip install 'vedette[train]', or export it to ONNX where that is") from error
+    found = load_checkpoint(path)
+    metadata = {}
+    if found.class_names and found.input:
+        spec = ModelSpec(name=path.stem, head="yolo_nas", classes=found.class_names, input=found.input)
+        score, nms_iou = found.score, found.nms_iou
+        spec = msgspec.structs.replace(
+            spec,
+            score=spec.score if score is None else score,
+            nms_iou=spec.nms_iou if nms_iou is None else nms_iou,
+        )
+        metadata["vedette"] = msgspec.json.encode(spec).decode()
+    classes = found.network.classes
+    return ModelFile(
+        path=str(path),
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+        inputs=(Tensor(name="images", shape=(-1, 3, -1, -1), dtype="float32"),),
+        outputs=(
+            Tensor(name="boxes", shape=(-1, -1, 4), dtype="float32"),
+            Tensor(name="scores", shape=(-1, -1, classes), dtype="float32"),
+        ),
+        metadata=metadata,
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ import onnxruntime
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
 from engines.runtimes.cpus import usable_cpus
+from engines.runtimes.description import title
+from engines.runtimes.onnx_numbers import Numbers, numbers_of
 from engines.runtimes.onnxruntime_errors import refusals, said
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import ModelFile, ModelSpec
@@ -62,12 +64,24 @@ class OnnxRuntimeEngine:
     """`engines.engine.Engine` over one session. Thread-safe."""
 
     def __init__(
-        self, file: ModelFile, spec: ModelSpec, options: ModelOptions, *, now_ns: Callable[[], int], why: str
+        self,
+        file: ModelFile,
+        spec: ModelSpec,
+        options: ModelOptions,
+        *,
+        now_ns: Callable[[], int],
+        why: str,
+        batch: int = 1,
     ) -> None:
+        numbers = numbers_of(Path(file.path))
         if options.precision == "bf16":
             msg = "model.precision: bf16 is not to be had from onnxruntime on a CPU, expected fp32 or auto"
             raise ModelError(msg, hint="model.backend: openvino has it")
+        if options.precision == "fp16" and numbers.floats != "float16":
+            msg = f"model.precision: fp16, but {file.path} is a float32 file, and onnxruntime takes files as they are"
+            raise ModelError(msg, hint="take a file that is FP16 itself, or precision: auto")
         self._spec = spec
+        self._batch = batch
         self._now_ns = now_ns
         # run_async needs a pool of its own: at least two threads, or it refuses.
         threads = max(2, options.threads or usable_cpus())
@@ -85,15 +99,14 @@ class OnnxRuntimeEngine:
         self._outputs = [tensor.name for tensor in file.outputs]
         width, height = spec.input.size
         dtype = np.dtype(file.inputs[0].dtype)
-        self._runs = [_Run(np.zeros((1, 3, height, width), dtype), index) for index in range(REQUESTS)]
+        self._runs = [_Run(np.zeros((batch, 3, height, width), dtype), index) for index in range(REQUESTS)]
         self._pool = BufferPool(self._runs)
-        self._done: deque[_Run] = deque()
         self._in_flight = _InFlight()
         # A process that ends (a crash elsewhere, say) while onnxruntime still wants to call back would be aborted.
         weakref.finalize(self, self._in_flight.wait_for_none)
         self._description = (
-            f"onnxruntime {onnxruntime.__version__} on CPU ({why}), {spec.name}, {threads} threads, "
-            f"{REQUESTS} runs in flight"
+            f"onnxruntime {onnxruntime.__version__} on CPU ({why}), {title(spec)}, {_said_of(numbers)}, "
+            f"{f'batch {batch}, ' if batch > 1 else ''}{threads} threads, {REQUESTS} runs in flight"
         )
 
     @property
@@ -106,22 +119,23 @@ class OnnxRuntimeEngine:
 
     @property
     def max_batch(self) -> int:
-        return 1
+        return self._batch
 
     def acquire(self) -> Buffer | None:
         return self._pool.acquire()
 
     def submit(self, buffer: Buffer, count: int) -> None:
         run = self._own(buffer)
-        if count != 1:
-            msg = f"expected 1 picture a run, got {count}"
+        if not 1 <= count <= self._batch:
+            most = "1 picture" if self._batch == 1 else f"1 to {self._batch} pictures"
+            msg = f"expected {most} a run, got {count}"
             raise EngineError(msg)
         self._pool.submitted(run)
         run.count = count
         run.started_ns = self._now_ns()
         self._in_flight.add(1)
         try:
-            self._session.run_async(self._outputs, {self._input: run.array}, self._back, run)
+            self._session.run_async(self._outputs, {self._input: run.array[:count]}, self._back, run)
         except self._refusals as error:
             self._in_flight.add(-1)
             self._pool.refused(run)
@@ -129,13 +143,10 @@ class OnnxRuntimeEngine:
             raise EngineError(msg) from error
 
     def completed(self) -> Completion | None:
-        pool = self._pool
-        with pool.changed:
-            pool.changed.wait_for(lambda: bool(self._done) or (pool.closing and not pool.outstanding))
-            if not self._done:
-                return None
-            run = self._done.popleft()
-            pool.completed(run)
+        run = self._pool.next()
+        if run is None:
+            return None
+        self._pool.completed(run)
         outputs, run.outputs = run.outputs, None
         return Completion(
             buffer=run,
@@ -156,9 +167,7 @@ class OnnxRuntimeEngine:
         run.ended_ns = self._now_ns()
         run.outputs = None if error else dict(zip(self._outputs, results, strict=True))
         run.error = error
-        with self._pool.changed:
-            self._done.append(run)
-            self._pool.changed.notify_all()
+        self._pool.started(run)
         self._in_flight.add(-1)
 
     def _own(self, buffer: Buffer) -> _Run:
@@ -167,3 +176,12 @@ class OnnxRuntimeEngine:
                 return run
         msg = "this buffer belongs to another engine"
         raise EngineError(msg)
+
+
+def _said_of(numbers: Numbers) -> str:
+    if not numbers.quantized:
+        return {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}[numbers.floats]
+    # Signed ones come out right (what OpenVINO makes of them does not), but slower than floats on x86.
+    return f"INT8 with {numbers.activations} activations" + (
+        "" if numbers.activations == "unsigned" else ", slow on a CPU"
+    )

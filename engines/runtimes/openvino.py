@@ -1,14 +1,14 @@
 """OpenVINO on a CPU: asynchronous, a few requests in flight, each buffer a request's own input tensor.
 
-One request is one picture: on a CPU a batch gains nothing, and a frame's result must not depend on its company. With
-the THROUGHPUT hint and two requests the cores are split between them; each waits less for its threads to meet than one
-request on all cores does, which on two cores is 15 to 25 % more frames (docs/decisions/0005-two-requests.md).
+One request is one picture unless more are asked for: on a CPU a batch gains nothing, and a frame's result must not
+depend on its company. With the THROUGHPUT hint and two requests the cores are split between them; each waits less for
+its threads to meet than one request on all cores does, which on two cores is 15 to 25 % more frames
+(docs/decisions/0005-two-requests.md).
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ from openvino.preprocess import PrePostProcessor
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
 from engines.runtimes.cpus import bound_cpus, usable_cpus
+from engines.runtimes.description import title
+from engines.runtimes.openvino_types import executed
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import InputSpec, ModelFile, ModelSpec
 from vedette.errors import EngineError, ModelError
@@ -27,7 +29,8 @@ Hint = Literal["LATENCY", "THROUGHPUT"]
 REQUESTS = 2
 """In flight: as many as run at once."""
 
-_PRECISIONS = {"auto": "f32", "fp32": "f32", "bf16": "bf16"}
+# Of an INT8 file: what its few other nodes compute in. FP16 is executed as BF16 on a CPU, without a word: refused.
+_PRECISIONS = {"auto": "f32", "fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 class _Request(HostBuffer):
@@ -43,7 +46,10 @@ class _Request(HostBuffer):
 
     def outputs(self) -> Outputs:
         """Views of what the request gave. Outputs of a free shape lie somewhere else after each run."""
-        return self._outputs or self._views()
+        outputs = self._outputs or self._views()
+        if self.count == len(self.array):
+            return outputs
+        return {name: array[: self.count] for name, array in outputs.items()}
 
     def _views(self) -> Outputs:
         return {name: self.request.get_output_tensor(number).data for number, name in enumerate(self._names)}
@@ -62,25 +68,30 @@ class OpenVinoEngine:
         why: str,
         hint: Hint = "THROUGHPUT",
         requests: int = REQUESTS,
+        batch: int = 1,
+        ahead: int = 0,
     ) -> None:
+        """`requests` are worked on at once, which the hint is told; `ahead` more wait in OpenVINO's own queue."""
         self._spec = spec
         self._now_ns = now_ns
         self._serial = hint == "LATENCY"
-        compiled = compile_model(file, spec, options, hint, requests)
+        self._batch = batch
+        compiled = compile_model(file, spec, options, hint, requests, batch)
         # OpenVINO keeps the file's order; its own names may be others.
         names = [tensor.name for tensor in file.outputs]
         fixed = not any(output.partial_shape.is_dynamic for output in compiled.outputs)
         self._requests = [
-            _Request(compiled.create_infer_request(), index, names, fixed=fixed) for index in range(requests)
+            _Request(compiled.create_infer_request(), index, names, fixed=fixed) for index in range(requests + ahead)
         ]
         self._pool = BufferPool(self._requests)
-        self._running: deque[_Request] = deque()
         self._last_end_ns = 0
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        many = f"batch {batch}, " if batch > 1 else ""
         self._description = (
-            f"OpenVINO {openvino.get_version().partition('-')[0]} on CPU ({why}), {spec.name}, float type {precision}, "
-            f"{threads} threads, {requests} requests in flight, {hint.lower()}"
+            f"OpenVINO {openvino.get_version().partition('-')[0]} on CPU ({why}), {title(spec)}, "
+            f"{executed(compiled).said}float type {precision}, "
+            f"{many}{threads} threads, {requests + ahead} requests in flight, {hint.lower()}"
         )
 
     @property
@@ -93,15 +104,16 @@ class OpenVinoEngine:
 
     @property
     def max_batch(self) -> int:
-        return 1
+        return self._batch
 
     def acquire(self) -> Buffer | None:
         return self._pool.acquire()
 
     def submit(self, buffer: Buffer, count: int) -> None:
         request = self._own(buffer)
-        if count != 1:
-            msg = f"expected 1 picture a request, got {count}"
+        if not 1 <= count <= self._batch:
+            most = "1 picture" if self._batch == 1 else f"1 to {self._batch} pictures"
+            msg = f"expected {most} a request, got {count}"
             raise EngineError(msg)
         self._pool.submitted(request)
         request.count = count
@@ -112,32 +124,28 @@ class OpenVinoEngine:
             self._pool.refused(request)
             msg = f"OpenVINO did not start a request: {_said(error)}"
             raise EngineError(msg) from error
-        with self._pool.changed:
-            self._running.append(request)
-            self._pool.changed.notify_all()
+        self._pool.started(request)
 
     def completed(self) -> Completion | None:
         """Requests are waited for in the order of their starting, in which one stream of execution also ends them."""
-        pool = self._pool
-        with pool.changed:
-            pool.changed.wait_for(lambda: bool(self._running) or (pool.closing and not pool.outstanding))
-            if not self._running:
-                return None
-            request = self._running.popleft()
+        request = self._pool.next()
+        if request is None:
+            return None
         error: EngineError | None = None
         try:
             request.request.wait()
         except RuntimeError as failure:
             error = EngineError(f"OpenVINO failed: {_said(failure)}")
             error.__cause__ = failure
-        pool.completed(request)
-        return Completion(
+        completion = Completion(
             buffer=request,
             count=request.count,
             outputs=None if error else request.outputs(),
             error=error,
             engine_ns=self._engine_ns(request, error),
         )
+        self._pool.completed(request)
+        return completion
 
     def release(self, buffer: Buffer) -> None:
         self._pool.release(self._own(buffer))
@@ -150,9 +158,8 @@ class OpenVinoEngine:
         if error is not None:
             return 0
         end_ns = request.started_ns + int(request.request.latency * 1e6)
-        with self._pool.changed:
-            start_ns = max(request.started_ns, self._last_end_ns) if self._serial else request.started_ns
-            self._last_end_ns = end_ns
+        start_ns = max(request.started_ns, self._last_end_ns) if self._serial else request.started_ns
+        self._last_end_ns = end_ns
         return max(0, end_ns - start_ns)
 
     def _own(self, buffer: Buffer) -> _Request:
@@ -181,17 +188,22 @@ def cpu_settings(options: ModelOptions, hint: Hint, requests: int) -> dict[str, 
     return settings
 
 
-def compile_model(file: ModelFile, spec: ModelSpec, options: ModelOptions, hint: Hint, requests: int) -> Any:
+def compile_model(
+    file: ModelFile, spec: ModelSpec, options: ModelOptions, hint: Hint, requests: int, batch: int = 1
+) -> Any:
     """The compiled network as the engine runs it: its input takes levels (uint8), its own type or not.
 
-    Raises ModelError.
+    The batch is fixed: smaller ones are padded. Raises ModelError.
     """
+    if options.precision == "fp16":
+        msg = "model.precision: fp16 is not to be had from OpenVINO on a CPU, which runs it as BF16; expected bf16"
+        raise ModelError(msg)
     width, height = spec.input.size
     core = openvino.Core()
     try:
         model = core.read_model(file.path)
         if model.is_dynamic():
-            model.reshape([1, 3, height, width])
+            model.reshape([batch, 3, height, width])
         return core.compile_model(_taking_levels(model, spec.input), "CPU", cpu_settings(options, hint, requests))
     except RuntimeError as error:
         msg = f"{file.path}: OpenVINO does not take it: {_said(error)}"

@@ -55,7 +55,8 @@ def open_tensorrt(
         numbers = numbers_of(Path(file.path))
         precision = precision_of(options, numbers)
         batches = Batches(least=1, best=most, most=most)
-        wanted = wanted_of(file, api.flavour, api.version, gpu, gpu.sm, batches, precision)
+        bound = None if api.builds_for_others else gpu
+        wanted = wanted_of(file, api.flavour, api.version, bound, gpu.sm, batches, precision)
         manifest, plan = ensure_engine(
             api,
             file,

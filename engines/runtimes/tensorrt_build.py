@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.runtimes.description import one_line
+from engines.runtimes.int8_files import other_form
 from engines.runtimes.onnx_numbers import numbers_of
 from engines.runtimes.tensorrt_api import Progress, TensorRt, listening, monitor
 from engines.spec import Tensor
@@ -96,7 +97,7 @@ def refuse_unsigned(model: Path) -> None:
     activations = numbers_of(model).activations
     if activations in {"unsigned", "mixed"}:
         msg = f"{model}: its INT8 activations are {activations}, which TensorRT has not; expected signed ones"
-        raise ModelError(msg, hint="`vedette model quantize` writes two files: take the signed one")
+        raise ModelError(msg, hint=f"take {other_form(model, 'signed')}")
 
 
 def _add_profile(builder: Any, network: Any, config: Any, size_wh: SizeWH, batches: Batches) -> None:

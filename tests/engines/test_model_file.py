@@ -49,7 +49,9 @@ def test_metadata_carries_the_spec(tmp_path: Path) -> None:
         ("empty.onnx", b"", "is not an ONNX model that can be loaded: No graph was found"),
         ("text.onnx", b"garbage\n", "is not an ONNX model that can be loaded: Protobuf parsing failed"),
         ("zeros.onnx", bytes(1000), "is not an ONNX model that can be loaded: Protobuf parsing failed"),
-        ("weights.pth", b"PK", r"expected an ONNX file \(\.onnx\), got \.pth"),
+        ("weights.pth", b"PK", "is a checkpoint cut short or damaged"),
+        ("weights.bin", b"PK", r"expected an ONNX file \(\.onnx\), got \.bin"),
+        ("plan.engine", b"PK", "is not an engine file of Vedette's; a bare plan does not say what it was built for"),
         ("weights", b"x", "got no ending"),
     ],
 )

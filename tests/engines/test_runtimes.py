@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,53 +16,30 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import engines.runtimes as runtimes
-from engines.engine import Buffer, Completion, Engine, Outputs, Place
+from engines.engine import Engine, Outputs
 from engines.options import ModelOptions
 from engines.runtimes import open_engine
 from engines.runtimes.openvino import OpenVinoEngine
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import find_spec
 from engines.types import F32
+from tests.support.engine_contract import LEVELS, EngineContract, fill, submit, taken
 from tests.support.scripted_engine import ScriptedEngine
-from tests.support.tiny_models import HEIGHT, ROWS, SPEC, WIDTH, mean_model, picky_model, slow_model
-from vedette.errors import EngineError, MissingExtraError, ModelError
+from tests.support.tiny_models import ROWS, SPEC, mean_model, picky_model, slow_model
+from vedette.errors import EngineError, ModelError
 
-BACKENDS = ("openvino", "onnxruntime")
+BACKENDS = ("openvino", "onnxruntime", "torch")
 SCRIPTED = "scripted"
 """What the pipeline's tests use in place of a runtime must keep the same contract."""
-LIMIT_S = 30.0
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "engines/weights/vedette-n-seed_640x384.onnx"
 
 
-def opened(path: Path, backend: str, **options: Any) -> Engine:
+def opened(path: Path, backend: str, *, batch: int | None = None, **options: Any) -> Engine:
     if backend == SCRIPTED:
-        return ScriptedEngine(look=SCRIPTS[path.stem])
-    return open_engine(ModelOptions(path=str(path), backend=backend, **options), now_ns=time.monotonic_ns)  # type: ignore[arg-type]
-
-
-def submit(engine: Engine, level: float) -> None:
-    buffer = engine.acquire()
-    assert buffer is not None
-    buffer.array[:] = level
-    engine.submit(buffer, 1)
-
-
-def fill(buffer: Buffer, levels: npt.NDArray[np.uint8]) -> None:
-    """A picture of levels 0..255 as the shipped model wants it: bytes, or values 0..1."""
-    buffer.array[0] = levels if buffer.array.dtype == np.uint8 else levels / np.float32(255)
-
-
-def taken(engine: Engine) -> Completion:
-    completion = engine.completed()
-    assert completion is not None
-    return completion
-
-
-def in_thread(function: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=function, daemon=True)
-    thread.start()
-    return thread
+        return ScriptedEngine(look=SCRIPTS[path.stem], batch=batch or 1)
+    wanted = ModelOptions(path=str(path), backend=backend, **options)  # type: ignore[arg-type]  # of BACKENDS
+    return open_engine(wanted, now_ns=time.monotonic_ns, batch=batch)
 
 
 @pytest.fixture(scope="module")
@@ -99,119 +74,13 @@ SCRIPTS = {"mean": add_mean, "free": add_mean, "slow": add_mean_slowly, "picky":
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, SCRIPTED])
-class TestContract:
-    def test_outputs_are_those_of_the_picture_in_the_buffer(self, backend: str, mean_path: Path) -> None:
-        engine = opened(mean_path, backend)
-        for level in (3.0, 0.0, 250.0):
-            submit(engine, level)
-            completion = taken(engine)
+class TestContract(EngineContract):
+    def opened(self, path: Path, backend: str, *, batch: int | None = None) -> Engine:
+        return opened(path, backend, batch=batch)
 
-            assert completion.error is None
-            assert completion.count == 1
-            assert completion.outputs is not None
-            np.testing.assert_allclose(completion.outputs["output"], (ROWS + level)[None], rtol=1e-5)
-            assert set(completion.outputs) == {"output"}
-            engine.release(completion.buffer)
 
-    def test_buffer_is_the_engine_s_own_input_memory_on_the_host(self, backend: str, mean_path: Path) -> None:
-        engine = opened(mean_path, backend)
-        buffer = engine.acquire()
-        assert buffer is not None
-
-        assert buffer.place is Place.HOST
-        assert buffer.array.shape == (engine.max_batch, 3, HEIGHT, WIDTH)
-        assert buffer.array.dtype == (np.uint8 if backend == "openvino" else np.float32)
-        assert buffer.array is buffer.array
-        # One view taken once serves for ever: it is no copy that someone would have to carry over.
-        view = buffer.array[0, 1]
-        for level in (1.0, 7.0):
-            buffer.array[:] = 0.0
-            view[:] = 3 * level
-            engine.submit(buffer, 1)
-            completion = taken(engine)
-            assert completion.buffer is buffer
-            assert completion.outputs is not None
-            np.testing.assert_allclose(completion.outputs["output"][0], ROWS + level, rtol=1e-5)
-
-            # A buffer that came back may also be submitted again by the one who took it.
-        engine.release(buffer)
-
-    def test_two_buffers_are_in_flight_and_both_keep_their_outputs_until_released(
-        self, backend: str, slow_path: Path
-    ) -> None:
-        engine = opened(slow_path, backend)
-        submit(engine, 1.0)
-        submit(engine, 2.0)
-
-        both = [taken(engine), taken(engine)]
-
-        assert both[0].buffer is not both[1].buffer
-        means = sorted(float(completion.outputs["output"][0, 0, 0]) for completion in both if completion.outputs)
-        assert means == pytest.approx([1.0, 2.0])
-
-    def test_acquire_waits_until_a_buffer_is_released(self, backend: str, mean_path: Path) -> None:
-        engine = opened(mean_path, backend)
-        held = [engine.acquire(), engine.acquire()]
-        got: list[object] = []
-        waiter = in_thread(lambda: got.append(engine.acquire()))
-        waiter.join(0.05)
-        assert waiter.is_alive()
-        assert held[0] is not None
-
-        engine.release(held[0])
-
-        waiter.join(LIMIT_S)
-        assert got == [held[0]]
-
-    def test_close_wakes_those_who_wait_for_a_buffer_or_a_result(self, backend: str, mean_path: Path) -> None:
-        engine = opened(mean_path, backend)
-        for _ in range(2):
-            engine.acquire()
-        got: list[object] = []
-        waiters = [
-            in_thread(lambda: got.append(engine.acquire())),
-            in_thread(lambda: got.append(engine.completed())),
-            in_thread(lambda: got.append(engine.completed())),
-        ]
-
-        engine.close()
-
-        for waiter in waiters:
-            waiter.join(LIMIT_S)
-        assert got == [None, None, None]
-
-    def test_what_was_submitted_completes_after_close(self, backend: str, slow_path: Path) -> None:
-        engine = opened(slow_path, backend)
-        submit(engine, 1.0)
-        submit(engine, 2.0)
-
-        engine.close()
-        engine.close()
-
-        means = []
-        while (completion := engine.completed()) is not None:
-            assert completion.outputs is not None
-            means.append(float(completion.outputs["output"][0, 0, 0]))
-            engine.release(completion.buffer)
-        assert sorted(means) == pytest.approx([1.0, 2.0])
-        assert engine.acquire() is None
-
-    def test_buffer_acquired_before_close_can_be_submitted_or_released(self, backend: str, mean_path: Path) -> None:
-        engine = opened(mean_path, backend)
-        first, second = engine.acquire(), engine.acquire()
-        assert first is not None
-        assert second is not None
-        first.array[:] = 4.0
-
-        engine.close()
-        engine.submit(first, 1)
-        engine.release(second)
-
-        completion = taken(engine)
-        assert completion.outputs is not None
-        assert float(completion.outputs["output"][0, 0, 0]) == pytest.approx(4.0)
-        assert engine.completed() is None
-
+@pytest.mark.parametrize("backend", [*BACKENDS, SCRIPTED])
+class TestOnACpu:
     def test_failing_network_gives_its_buffer_back_with_the_error_and_works_on(
         self, backend: str, picky_path: Path
     ) -> None:
@@ -247,8 +116,8 @@ class TestContract:
 
     def test_nan_in_the_input_is_no_error_and_stays_with_its_picture(self, backend: str, mean_path: Path) -> None:
         engine = opened(mean_path, backend)
-        if backend == "openvino":
-            return  # its buffers hold levels, which are always numbers
+        if backend in LEVELS:
+            return  # their buffers hold levels, which are always numbers
         submit(engine, float("nan"))
         first = taken(engine)
         assert first.outputs is not None
@@ -262,93 +131,6 @@ class TestContract:
             completion = taken(engine)
             assert completion.outputs is not None
             assert np.isfinite(completion.outputs["output"]).all()
-
-    @pytest.mark.parametrize("count", [0, 2, -1])
-    def test_wrong_number_of_pictures_is_refused_and_the_buffer_stays_with_its_holder(
-        self, backend: str, mean_path: Path, count: int
-    ) -> None:
-        engine = opened(mean_path, backend)
-        buffer = engine.acquire()
-        assert buffer is not None
-
-        with pytest.raises(EngineError, match=f"expected 1 picture .*, got {count}"):
-            engine.submit(buffer, count)
-
-        engine.submit(buffer, 1)
-        assert taken(engine).buffer is buffer
-
-    def test_only_the_holder_submits_and_releases(self, backend: str, mean_path: Path) -> None:
-        engine, other = opened(mean_path, backend), opened(mean_path, backend)
-        buffer, foreign = engine.acquire(), other.acquire()
-        assert buffer is not None
-        assert foreign is not None
-
-        with pytest.raises(EngineError, match="belongs to another engine"):
-            engine.submit(foreign, 1)
-        with pytest.raises(EngineError, match="belongs to another engine"):
-            engine.release(foreign)
-        engine.submit(buffer, 1)
-        with pytest.raises(EngineError, match="does not hold it"):
-            engine.submit(buffer, 1)
-        with pytest.raises(EngineError, match="does not hold it"):
-            engine.release(buffer)
-        engine.release(taken(engine).buffer)
-        with pytest.raises(EngineError, match="does not hold it"):
-            engine.release(buffer)
-
-    def test_every_submitted_buffer_comes_back_exactly_once(self, backend: str, mean_path: Path) -> None:
-        engine = opened(mean_path, backend)
-        levels = np.random.default_rng(1).permutation(250).astype(np.float32)
-        got: list[float] = []
-
-        def finish() -> None:
-            while (completion := engine.completed()) is not None:
-                assert completion.outputs is not None
-                got.append(float(completion.outputs["output"][0, 0, 0]))
-                assert got[-1] == pytest.approx(float(completion.buffer.array[0, 0, 0, 0]), rel=1e-5)
-                engine.release(completion.buffer)
-
-        with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(finish)
-            for level in levels:
-                submit(engine, float(level))
-            engine.close()
-            done.result(LIMIT_S)
-
-        np.testing.assert_allclose(sorted(got), np.arange(250), rtol=1e-5)
-
-    def test_close_while_others_work_loses_nothing(self, backend: str, mean_path: Path) -> None:
-        for delay_s in (0.0, 0.001, 0.005):
-            engine = opened(mean_path, backend)
-            submitted, back = [0], [0]
-
-            def dispatch(engine: Engine = engine, submitted: list[int] = submitted) -> None:
-                while (buffer := engine.acquire()) is not None:
-                    engine.submit(buffer, 1)
-                    submitted[0] += 1
-
-            def finish(engine: Engine = engine, back: list[int] = back) -> None:
-                while (completion := engine.completed()) is not None:
-                    back[0] += 1
-                    engine.release(completion.buffer)
-
-            threads = [in_thread(dispatch), in_thread(finish)]
-            threading.Event().wait(delay_s)
-            engine.close()
-            for thread in threads:
-                thread.join(LIMIT_S)
-                assert not thread.is_alive()
-            # The dispatcher may have submitted its last buffer after the finisher saw nothing outstanding.
-            finish()
-            assert submitted == back
-
-    def test_time_is_the_engine_s_own(self, backend: str, slow_path: Path) -> None:
-        engine = opened(slow_path, backend)
-        start_ns = time.monotonic_ns()
-        submit(engine, 1.0)
-        completion = taken(engine)
-
-        assert 0 < completion.engine_ns <= time.monotonic_ns() - start_ns
 
     def test_free_batch_is_run_one_picture_at_a_time(self, backend: str, tmp_path: Path) -> None:
         engine = opened(mean_model(tmp_path / "free.onnx", batch="n"), backend)
@@ -372,6 +154,21 @@ class TestOfRuntimes:
         for part in ("cpu", "as configured", "tiny", " threads", "2 r"):
             assert part in said
         assert "\n" not in said
+
+    def test_model_around_the_gate_is_called_unverified(self, backend: str, tmp_path: Path) -> None:
+        engine = opened(mean_model(tmp_path / "m.onnx", spec=SPEC + "unverified: true\n"), backend)
+
+        assert "tiny (unverified)" in engine.description
+
+    def test_file_of_one_picture_is_no_batch(self, backend: str, mean_path: Path) -> None:
+        with pytest.raises(ModelError, match=r"mean\.onnx: takes one picture at a time, expected a free batch for 4"):
+            opened(mean_path, backend, batch=4)
+
+    def test_int8_that_the_file_is_not_is_refused(self, backend: str, mean_path: Path) -> None:
+        with pytest.raises(ModelError, match=r"precision: int8, but \S+mean\.onnx is a float file") as error:
+            opened(mean_path, backend, precision="int8")
+        assert error.value.hint is not None
+        assert error.value.hint.startswith("`vedette model quantize")
 
     def test_same_picture_gives_the_same_bytes_in_either_buffer_alone_or_in_company(self, backend: str) -> None:
         engine = opened(SHIPPED, backend, threads=2)
@@ -397,6 +194,8 @@ class TestOfRuntimes:
 import time
 from engines.options import ModelOptions
 from engines.runtimes import open_engine
+from engines.runtimes.gpus import Gpu
+from engines.runtimes.onnx_numbers import FLOAT, Activations, Numbers
 engine = open_engine(ModelOptions(path={str(slow_path)!r}, backend={backend!r}), now_ns=time.monotonic_ns)
 for _ in range(2):
     engine.submit(engine.acquire(), 1)
@@ -410,7 +209,7 @@ for _ in range(2):
 
 def test_runtimes_agree_on_the_shipped_model() -> None:
     levels = np.random.default_rng(3).integers(0, 256, (3, 384, 640), np.uint8)
-    results = []
+    results: list[dict[str, npt.NDArray[Any]]] = []
     for backend in BACKENDS:
         engine = opened(SHIPPED, backend)
         buffer = engine.acquire()
@@ -421,56 +220,10 @@ def test_runtimes_agree_on_the_shipped_model() -> None:
         assert outputs is not None
         results.append({name: np.array(array) for name, array in outputs.items()})
 
-    assert set(results[0]) == set(results[1]) == {"boxes", "scores"}
-    np.testing.assert_allclose(results[0]["scores"], results[1]["scores"], atol=1e-4)
-    np.testing.assert_allclose(results[0]["boxes"], results[1]["boxes"], atol=0.05)
-
-
-class TestChoice:
-    def test_auto_takes_openvino(self, mean_path: Path) -> None:
-        engine = opened(mean_path, "auto")
-
-        assert engine.description.startswith("OpenVINO")
-        assert "auto: " in engine.description
-
-    def test_auto_takes_onnxruntime_where_openvino_is_missing(
-        self, mean_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(runtimes, "_installed", lambda name: name == "onnxruntime")
-
-        engine = opened(mean_path, "auto")
-
-        assert engine.description.startswith("onnxruntime")
-        assert "OpenVINO is not installed" in engine.description
-
-    @pytest.mark.parametrize("backend", ["auto", *BACKENDS])
-    def test_missing_runtime_is_named_with_its_extra(
-        self, mean_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(runtimes, "_installed", lambda name: False)
-
-        with pytest.raises(MissingExtraError, match="installed") as error:
-            opened(mean_path, backend)
-        assert error.value.hint == "pip install 'vedette[cpu]'"
-
-    def test_model_file_cannot_be_read_without_onnxruntime(
-        self, mean_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setitem(sys.modules, "onnxruntime", None)
-
-        with pytest.raises(MissingExtraError, match="models are read with onnxruntime"):
-            runtimes.read_model_file(mean_path)
-
-    def test_bf16_is_openvino_s(self, mean_path: Path) -> None:
-        assert "bf16" in opened(mean_path, "openvino", precision="bf16").description
-        with pytest.raises(ModelError, match="bf16 is not to be had from onnxruntime"):
-            opened(mean_path, "onnxruntime", precision="bf16")
-
-    def test_head_that_does_not_fit_the_outputs_is_refused_at_start(self, tmp_path: Path) -> None:
-        path = mean_model(tmp_path / "m.onnx", spec=SPEC.replace("end2end", "yolox"))
-
-        with pytest.raises(ModelError, match=r"head yolox with 2 classes at 64x32 expected .* got output \[1,2,6\]"):
-            opened(path, "auto")
+    for result in results:
+        assert set(result) == {"boxes", "scores"}
+        np.testing.assert_allclose(result["scores"], results[0]["scores"], atol=1e-4)
+        np.testing.assert_allclose(result["boxes"], results[0]["boxes"], atol=0.05)
 
 
 def test_openvino_measures_a_request_that_waits_for_another_by_its_own_time(slow_path: Path) -> None:

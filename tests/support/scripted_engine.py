@@ -6,9 +6,11 @@ so that what comes out tells which picture went in; what it gave out is overwrit
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty
 
 import numpy as np
 
@@ -59,6 +61,8 @@ class GreyPicture:
             raise self.error
         return RgbPicture(rgb=np.full((self.size_wh[1], self.size_wh[0], 3), self.level, np.uint8))
 
+    def release(self) -> None: ...
+
 
 class ScriptedEngine:
     """`engines.engine.Engine` on this process's own arrays.
@@ -89,7 +93,8 @@ class ScriptedEngine:
         self._gather_s = gather_s
         self._buffers = [HostBuffer(np.zeros((batch, 3, HEIGHT, WIDTH), np.float32), index) for index in range(buffers)]
         self._pool = BufferPool(self._buffers)
-        self._running: list[tuple[HostBuffer, int, int]] = []
+        self._running: list[HostBuffer] = []
+        self._jobs: dict[int, tuple[int, int]] = {}
         self._given: dict[int, Outputs] = {}
 
     def acquire(self) -> Buffer | None:
@@ -105,25 +110,20 @@ class ScriptedEngine:
         if refusal is not None:
             self._pool.refused(own)
             raise refusal
-        with self._pool.changed:
-            self.submissions.append(count)
-            self._running.append((own, count, time.monotonic_ns()))
-            self._pool.changed.notify_all()
+        self.submissions.append(count)
+        self._jobs[own.index] = (count, time.monotonic_ns())
+        self._pool.started(own)
 
     def completed(self) -> Completion | None:
-        pool = self._pool
-        with pool.changed:
-            pool.changed.wait_for(lambda: bool(self._running) or (pool.closing and not pool.outstanding))
-            if not self._running:
-                return None
-            if self._gather_s:
-                pool.changed.wait_for(lambda: len(self._running) == len(self._buffers) or pool.closing, self._gather_s)
-            buffer, count, started_ns = self._running.pop(self._pick(len(self._running)))
+        if not self._gather():
+            return None
+        buffer = self._running.pop(self._pick(len(self._running)))
+        count, started_ns = self._jobs.pop(buffer.index)
         seen = self._look(buffer.array[:count])
         failed = isinstance(seen, EngineError)
         if not failed:
             self._given[buffer.index] = seen
-        pool.completed(buffer)
+        self._pool.completed(buffer)
         return Completion(
             buffer=buffer,
             count=count,
@@ -131,6 +131,21 @@ class ScriptedEngine:
             error=seen if failed else None,
             engine_ns=time.monotonic_ns() - started_ns,
         )
+
+    def _gather(self) -> bool:
+        """Wait for a running buffer, and for others as long as they may be waited for; False when it is over."""
+        if not self._running:
+            first = self._pool.next()
+            if first is None:
+                return False
+            self._running.append(first)
+        with contextlib.suppress(Empty):
+            while len(self._running) < len(self._buffers):
+                buffer = self._pool.next(0.0 if self._pool.closing else self._gather_s)
+                if buffer is None:
+                    break
+                self._running.append(buffer)
+        return True
 
     def release(self, buffer: Buffer) -> None:
         own = self._own(buffer)
@@ -145,7 +160,7 @@ class ScriptedEngine:
     @property
     def free(self) -> int:
         """Buffers that nobody holds."""
-        return len(self._pool._free)
+        return sum(not buffer.held for buffer in self._buffers) - self._pool.outstanding
 
     def _own(self, buffer: Buffer) -> HostBuffer:
         if not isinstance(buffer, HostBuffer) or self._buffers[buffer.index] is not buffer:
