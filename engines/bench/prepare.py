@@ -7,6 +7,7 @@ file is made here, by `engines.quantize`; where no pictures are given, it is cal
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from engines.bench.job import Yardstick
 from engines.bench.noise import noise_images
 from engines.runtimes import read_model_file
 from engines.runtimes.onnx_numbers import numbers_of
-from engines.spec import COCO_CLASSES, InputSpec, ModelSpec, find_spec
+from engines.spec import COCO_CLASSES, InputSpec, ModelSpec, find_spec, sha256_of
 from engines.types import SizeWH
 from engines.weights import NAMES, find_model
 from vedette.errors import ModelError, UsageError
@@ -71,10 +72,22 @@ class Kitchen:
     progress: Callable[[str], None]
 
 
+def labels(words: Sequence[str]) -> dict[str, str]:
+    """What each MODEL is called: its name, or that of its file without folder and ending if no other has the same."""
+    short = {word: word if word in RANDOM or word in NAMES else Path(word).stem for word in words}
+    several = Counter(short.values())
+    return {word: word if several[name] > 1 else name for word, name in short.items()}
+
+
 def prepare(
-    word: str, size_wh: SizeWH | None, runtimes: Sequence[str], precisions: Sequence[str], kitchen: Kitchen
+    word: str,
+    label: str,
+    size_wh: SizeWH | None,
+    runtimes: Sequence[str],
+    precisions: Sequence[str],
+    kitchen: Kitchen,
 ) -> tuple[list[Candidate], list[str]]:
-    """The candidates of a MODEL, runtime by runtime, and what cannot be had, with why.
+    """The candidates of a MODEL, which is called `label`, runtime by runtime, and what cannot be had, with why.
 
     Raises ModelError for a file that does not fit, UsageError for a size that the file does not have.
     """
@@ -83,8 +96,7 @@ def prepare(
     if size_wh is not None and size != size_wh:
         msg = f"--size: {word} is made for {size[0]}x{size[1]}, got {size_wh[0]}x{size_wh[1]}"
         raise UsageError(msg, hint="leave --size out, or export the model for that size")
-    label = word if word in RANDOM or word in NAMES else path.stem
-    folder = kitchen.folder / f"{label}-{size[0]}x{size[1]}"
+    folder = kitchen.folder / sha256_of(path)[:16]
     folder.mkdir(exist_ok=True)
     quantized = numbers_of(path).quantized
     made = _Made(label, path, size, folder, kitchen)
@@ -152,7 +164,8 @@ class _Made:
         if self._fp16 is None:
             from engines.half import to_float16
 
-            self._fp16 = to_float16(self._path, self._folder / f"{self._path.stem}_fp16.onnx")
+            self._fp16 = self._folder / f"{self._path.stem}_fp16.onnx"
+            to_float16(self._path, self._fp16)
         return self._fp16
 
     def yardstick(self) -> Path:

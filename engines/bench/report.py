@@ -29,9 +29,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One engine at one batch size.
 
     `p50_ms` of one request (of `batch` pictures) at a time: the median over the rounds of each round's median; `p95_ms`
-    and `p99_ms` over all requests of all rounds. `fps`: pictures a second with `requests` in flight, median over the
-    rounds. `memory_mb`: the most that the process which gave `fps` has had resident, Python and libraries included.
-    Speed-ups are of `p50_ms`, None where there is nothing to compare with; `ap` where it is known.
+    and `p99_ms` over all requests of all rounds, `least_ms` the quickest of them. `fps`: pictures a second with
+    `requests` in flight, median over the rounds. `memory_mb`: the most that the process which gave `fps` has had
+    resident, Python and libraries included. Speed-ups are of `p50_ms`, None where there is nothing to compare with;
+    `ap` where it is known.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    least_ms: float
     fps: float
     requests: int
     memory_mb: float
@@ -109,6 +111,7 @@ def rows_of(measured: Sequence[Measured], about: Mapping[tuple[str, str, str], A
                 p50_ms=round(statistics.median(by_round[key]), 4),
                 p95_ms=round(_percentile(latencies, 95), 4),
                 p99_ms=round(_percentile(latencies, 99), 4),
+                least_ms=round(latencies[0], 4),
                 fps=round(statistics.median(fps), 2),
                 requests=throughput.ready.requests if throughput.ready is not None else 0,
                 memory_mb=round(max(turn.memory_bytes for turn in throughput.turns) / 1e6, 1),

@@ -10,7 +10,7 @@ import msgspec
 
 from engines.bench.job import Job, Mode
 from engines.bench.measure import measure
-from engines.bench.prepare import Candidate, Kitchen, prepare
+from engines.bench.prepare import Candidate, Kitchen, labels, prepare
 from engines.bench.report import About, Report, machine_facts, package_versions, rows_of
 from engines.types import SizeWH
 
@@ -65,13 +65,13 @@ def bench(
         )
         candidates: list[Candidate] = []
         missing: list[str] = []
-        for word in options.models:
-            found, lacking = prepare(word, options.size_wh, options.runtimes, options.precisions, kitchen)
+        for word, label in labels(options.models).items():
+            found, lacking = prepare(word, label, options.size_wh, options.runtimes, options.precisions, kitchen)
             candidates += found
             missing += lacking
         # All latencies of a round side by side: what is compared is measured within seconds.
         jobs = [
-            _job(found, mode, batch, options) for mode in _MODES for found in candidates for batch in options.batches
+            job_of(found, mode, batch, options) for mode in _MODES for found in candidates for batch in options.batches
         ]
         total, done = len(jobs) * (1 + options.rounds), 0
 
@@ -100,7 +100,7 @@ def bench(
     )
 
 
-def _job(found: Candidate, mode: Mode, batch: int, options: BenchOptions) -> Job:
+def job_of(found: Candidate, mode: Mode, batch: int, options: BenchOptions) -> Job:
     return Job(
         label=found.model,
         path=str(found.path),
