@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args, get_type_hints, overload
 
 import msgspec
 import numpy as np
@@ -50,6 +50,8 @@ class PilImage(Protocol):
 
 Source = str | Path | npt.NDArray[np.uint8] | PilImage
 """A file, an array (height, width, 3) uint8, or an image of PIL."""
+
+_Source = TypeVar("_Source", bound=Source)  # a list[str] is no list[Source]
 
 
 class Box(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,11 +202,11 @@ class Model:
 
     @overload
     def predict(
-        self, images: list[Source] | tuple[Source, ...], *, colour: Literal["rgb", "bgr"] = "rgb"
+        self, images: list[_Source] | tuple[_Source, ...], *, colour: Literal["rgb", "bgr"] = "rgb"
     ) -> list[Prediction]: ...
 
     def predict(
-        self, images: Source | list[Source] | tuple[Source, ...], *, colour: Literal["rgb", "bgr"] = "rgb"
+        self, images: Source | list[_Source] | tuple[_Source, ...], *, colour: Literal["rgb", "bgr"] = "rgb"
     ) -> Prediction | list[Prediction]:
         """Find things in a picture, or in each of a list of pictures.
 
