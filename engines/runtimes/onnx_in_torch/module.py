@@ -54,10 +54,11 @@ class OnnxInTorch(nn.Module):
                     steps.append(step)
         self._steps = _with_last_uses(steps, self.outputs)
         used = {name for step in steps for name in step.inputs} | set(self.outputs)
+        read = {name for step in steps if step.node.kind == "Resize" for name in step.inputs[1:]}
         self._buffer_of: dict[str, str] = {}
         self._whole: dict[str, Tensor] = {}
         for number, (name, value) in enumerate(item for item in values.items() if item[0] in used):
-            if value.dtype == torch.int64 or value.dtype == torch.bool:
+            if name in read or value.dtype == torch.int64 or value.dtype == torch.bool:
                 self._whole[name] = value  # stays on the CPU: see operators.py
             else:
                 self._buffer_of[name] = f"constant_{number}"

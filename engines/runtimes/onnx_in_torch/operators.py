@@ -1,8 +1,8 @@
 """ONNX operators in torch, but for those with a window (`windows.py`) and with a scale (`quantized.py`).
 
 Each is `function(node, *inputs) -> tensor or tuple of tensors`; an input that a node leaves out is None. Integers of 64
-bits (shapes, axes, indices) stay on the CPU, whatever device the network is on: they are read while the network runs,
-and must not make it wait for a GPU. Definitions: the operator pages of ONNX, opset 11 to 22.
+bits (shapes, axes, indices) and the scales of Resize stay on the CPU, whatever device the network is on: they are read
+while the network runs, and must not make it wait for a GPU. Definitions: the operator pages of ONNX, opset 11 to 22.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def _axes(node: Node, value: Tensor | None) -> list[int] | None:
 
 def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     def operator(_: Node, a: Tensor, b: Tensor) -> Tensor:
+        if a.device != b.device:  # made of a shape, on the CPU
+            a, b = (a.to(b.device), b) if b.is_cuda else (a, b.to(a.device))
         # A constant of one element must not make float32 of half precision, as one with dimensions would.
         if a.dtype != b.dtype:
             if b.numel() == 1 and a.dim() >= b.dim():
