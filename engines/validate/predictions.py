@@ -27,6 +27,8 @@ from vedette.errors import DataError, EngineError, StillError
 LEAST_SCORE = 0.01
 """What AP is computed from: lower ones change it by less than it is printed with (README of the seed: the same)."""
 MAX_OBJECTS = 300
+REACH = 0.1
+"""How far below the model's threshold boxes are kept, to tell one that is gone from one that is a little less sure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +46,14 @@ class Found:
     """What was found in one picture, in source pixels, by the classes of the `Predictions` that this is of.
 
     `every`: each class of a box that reaches the least score, as AP is measured; `shown`: what the running pipeline
-    would give at the model's thresholds. `problem` says why the picture could not be used; then both are empty.
+    would give at the model's thresholds; `near`: the same and what is up to `REACH` below. `problem` says why the
+    picture could not be used; then all are empty.
     """
 
     size_wh: SizeWH
     every: Detections
     shown: Detections
+    near: Detections
     problem: str | None = None
 
 
@@ -186,7 +190,7 @@ class _Work:
 
     def _refuse(self, index: int, size_wh: SizeWH, problem: str) -> None:
         nothing = Detections.empty()
-        self._found[index] = Found(size_wh=size_wh, every=nothing, shown=nothing, problem=problem)
+        self._found[index] = Found(size_wh=size_wh, every=nothing, shown=nothing, near=nothing, problem=problem)
         self._progress()
 
     def _acquire(self) -> Buffer:
@@ -232,6 +236,7 @@ class _Reader:
         self._shown = build_head(spec)
         self._score = options.score
         self._shown_score = shown_score
+        self._near_score = max(shown_score - REACH, 0.0)
         self._iou = (spec.nms_iou if options.nms_iou is None else options.nms_iou) if self._every.needs_nms else None
         self._max_objects = options.max_objects
         self._map = class_map
@@ -239,15 +244,18 @@ class _Reader:
     def decode(self, outputs: Outputs, position: int) -> tuple[Candidates, Candidates]:
         return (
             self._mapped(self._every.decode(outputs, position, self._score)),
-            self._mapped(self._shown.decode(outputs, position, self._shown_score)),
+            self._mapped(self._shown.decode(outputs, position, self._near_score)),
         )
 
     def found(self, candidates: tuple[Candidates, Candidates], placement: Placement) -> Found:
-        every, shown = (
+        every, near = (
             leave_best(one, placement, score=score, iou=self._iou, max_objects=self._max_objects)
-            for one, score in zip(candidates, (self._score, self._shown_score), strict=True)
+            for one, score in zip(candidates, (self._score, self._near_score), strict=True)
         )
-        return Found(size_wh=placement.source_wh, every=every, shown=shown)
+        # The surest come first, and what is less sure suppresses nothing.
+        count = int((near.scores >= self._shown_score).sum())
+        shown = Detections(xyxy_px=near.xyxy_px[:count], scores=near.scores[:count], class_ids=near.class_ids[:count])
+        return Found(size_wh=placement.source_wh, every=every, shown=shown, near=near)
 
     def _mapped(self, candidates: Candidates) -> Candidates:
         class_ids = self._map.of_model[candidates.class_ids]

@@ -10,7 +10,7 @@ import numpy as np
 from engines.datasets import Dataset, Image, Labels
 from engines.types import Detections
 from engines.validate import Predictions
-from engines.validate.predictions import Found
+from engines.validate.predictions import REACH, Found
 
 Box = tuple[float, float, float, float]
 Row = tuple[Box, float, int]
@@ -44,6 +44,7 @@ def predictions(of: Dataset, *rows: Sequence[Row], shown_score: float = 0.5, nam
             size_wh=(200, 200),
             every=detections(one),
             shown=detections([row for row in one if row[1] >= shown_score]),
+            near=detections([row for row in one if row[1] >= shown_score - REACH]),
         )
         for one in rows
     )

@@ -32,6 +32,13 @@ def test_only_what_is_shown_counts() -> None:
     assert found.boxes == (2, 1)
 
 
+@pytest.mark.parametrize(("score", "near"), [(0.46, 1.0), (0.44, 0.0)])
+def test_a_box_that_is_a_little_less_sure_is_found_nearby(score: float, near: float) -> None:
+    found = agreement(predictions(SET, [A], []), predictions(SET, [(A[0], score, 0)], []))
+    assert found.found_again == (0.0, None)
+    assert found.found_near == (near, None)
+
+
 def test_another_class_is_another_box() -> None:
     found = agreement(predictions(SET, [A], []), predictions(SET, [(A[0], 0.9, 1)], []))
     assert found.found_again == (0.0, 0.0)

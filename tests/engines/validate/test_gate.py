@@ -76,7 +76,19 @@ def test_without_labels_the_boxes_of_either_must_be_found_again(lost: int, extra
     assert there == pytest.approx(1 - lost / 100)
     assert back == pytest.approx((100 - lost) / (100 - lost + extra))
     assert report.line().startswith(f"gate {'passed' if passed else 'failed'} on 50 held-out images of set.json: ")
-    assert report.line().endswith("(at least 97 % must be, same class, IoU 0.75)")
+    assert "(at least 97 % must be, same class, IoU 0.75" in report.line()
+
+
+def test_scores_that_cross_the_threshold_are_lost_by_the_letter_and_not_with_slack() -> None:
+    of = plain_set(50, labelled=False)
+    rows = [[A, (B[0], 0.47, 0)]] * 50  # the threshold is 0.5
+    strict = judged(of, rows)
+    assert not strict.passed
+    assert strict.line().endswith("IoU 0.75; 100.0 % and 100.0 % if scores may be 0.05 below the threshold)")
+    loose = judged(of, rows, msgspec.structs.replace(FEW, score_slack=0.04))
+    assert loose.passed
+    assert loose.line().endswith("IoU 0.75, scores up to 0.04 below the threshold)")
+    assert not judged(of, rows, msgspec.structs.replace(FEW, score_slack=0.02)).passed
 
 
 def test_too_few_labelled_pictures_leave_it_to_the_boxes() -> None:

@@ -64,6 +64,8 @@ def _agreement(found: Agreement, score: float) -> list[str]:
         f"boxes of score {score:g} and more, same class, IoU {found.iou:g}: {there} of the other's {other} are found "
         f"again, {back} of this one's {own} are the other's"
     ]
+    near, near_back = ("-" if part is None else f"{100 * part:.1f} %" for part in found.found_near)
+    lines.append(f"if scores may be {found.slack:g} below the threshold: {near} and {near_back}")
     if found.pairs:
         lines.append(
             f"of {found.pairs} pairs, sides differ by {found.side_px:.2f} px on average "
