@@ -41,7 +41,8 @@ FLOAT_PART = 1e-4
 REDUCED_PART = 0.1
 """Of an output's norm, for a network of fewer bits against itself in float32. Seen: BF16 and INT8 0.02, signed 0.04."""
 QUANTIZED_PART = 0.35
-"""The same for an INT8 network against its float original. Seen: 0.21 in the worst picture; one layer at twice its scale makes 0.65."""
+"""The same for an INT8 network against its float original. Seen: 0.21 in the worst picture; a layer of
+twice its scale makes 0.65."""
 SIDE_PX, SCORE = 0.01, 1e-5
 """Decoding in float32 against Python's float64, in inputs of up to some thousand pixels."""
 MANY = 0.02

@@ -1,28 +1,27 @@
 """What an engine finds in the pictures of a data set.
 
 In:  an open Engine (any runtime), images. Out: `Predictions`, in the order of the images.
-Pictures go the running way: `read_still`, `PictureWriter` into the engine's own buffers, heads, suppression. While the
-engine works on one picture the next is read and the one before is decoded: all its buffers are in flight.
+Pictures go the running way: `read_still`, `PictureWriter` into the engine's own buffers, heads, suppression. All buffers
+are in flight: while the engine works on one picture the next is read and the one before is decoded, on this one thread.
 """
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engines.datasets import ClassMap, Image
-from engines.engine import Buffer, Engine, Outputs, Place
+from engines.engine import Buffer, Completion, Engine, Outputs, Place
 from engines.heads import Candidates, build_head
 from engines.picture import PictureWriter, Placement
 from engines.spec import ModelSpec
 from engines.stills import read_still
 from engines.suppression import leave_best
 from engines.types import Detections, Picture, SizeWH
-from vedette.errors import DataError, EngineError, StillError
+from vedette.errors import DataError, EngineError, StillError, VedetteError
 
 LEAST_SCORE = 0.01
 """What AP is computed from: lower ones change it by less than it is printed with (README of the seed: the same)."""
@@ -117,7 +116,7 @@ class _Slot:
 
 
 class _Work:
-    """One pass: this thread reads and writes pictures, a second one takes what comes back."""
+    """One pass on this thread alone: all buffers in flight, and when none is free, the next that comes back is read."""
 
     def __init__(
         self,
@@ -132,48 +131,33 @@ class _Work:
         self._progress = progress
         spec = engine.spec
         self.shown_score = spec.score if options.shown_score is None else options.shown_score
+        self._writer = PictureWriter(spec.input)
         self._reader = _Reader(spec, options, class_map, self.shown_score)
         self._found: dict[int, Found] = {}
-        # What was submitted and not yet taken back, None at the end: the second thread waits for nothing else.
-        self._submitted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._slots: dict[int, tuple[_Slot, ...]] = {}
-        self._failure: EngineError | None = None
+        self._in_flight: dict[int, tuple[_Slot, ...]] = {}
 
     def run(self) -> list[Found]:
-        with ThreadPoolExecutor(1, thread_name_prefix="validate") as pool:
-            taker = pool.submit(self._take_back)
-            try:
-                self._feed()
-            finally:
-                self._submitted.put(None)
-            taker.result()
-        if self._failure is not None:
-            raise self._failure
+        buffers = _count_buffers(self._engine)
+        try:
+            pictures = self._pictures()
+            while batch := list(itertools.islice(pictures, self._engine.max_batch)):
+                if len(self._in_flight) == buffers:
+                    self._take_back()
+                self._submit(batch)
+            while self._in_flight:
+                self._take_back()
+        finally:
+            while self._in_flight:  # after a failure: the engine is the caller's, and gets all its buffers back
+                completion, _ = self._next()
+                self._engine.release(completion.buffer)
         return [self._found[index] for index in range(len(self._images))]
 
-    def _feed(self) -> None:
-        writer = PictureWriter(self._engine.spec.input)
-        buffer: Buffer | None = None
-        slots: list[_Slot] = []
-        try:
-            for index, image in enumerate(self._images):
-                picture = self._read(index, image)
-                if picture is None:
-                    continue
-                if self._failure is not None:
-                    return
-                if buffer is None:
-                    buffer = self._acquire()
-                slots.append(_Slot(index, writer.write(picture, buffer.array, len(slots))))
-                if len(slots) == self._engine.max_batch:
-                    self._submit(buffer, slots)
-                    buffer, slots = None, []
-            if buffer is not None and slots:
-                self._submit(buffer, slots)
-                buffer = None
-        finally:
-            if buffer is not None:
-                self._engine.release(buffer)
+    def _pictures(self) -> Iterator[tuple[int, Picture]]:
+        """Those that can be used, with their places among the images."""
+        for index, image in enumerate(self._images):
+            picture = self._read(index, image)
+            if picture is not None:
+                yield index, picture
 
     def _read(self, index: int, image: Image) -> Picture | None:
         try:
@@ -193,39 +177,69 @@ class _Work:
         self._found[index] = Found(size_wh=size_wh, every=nothing, shown=nothing, near=nothing, problem=problem)
         self._progress()
 
-    def _acquire(self) -> Buffer:
-        buffer = self._engine.acquire()
-        if buffer is None:
-            msg = "the engine is closed"
-            raise EngineError(msg)
-        if buffer.place is not Place.HOST:
+    def _submit(self, batch: Sequence[tuple[int, Picture]]) -> None:
+        buffer = _acquired(self._engine)
+        try:
+            slots = tuple(
+                _Slot(index, self._writer.write(picture, buffer.array, position))
+                for position, (index, picture) in enumerate(batch)
+            )
+            self._engine.submit(buffer, len(slots))
+        except VedetteError:
             self._engine.release(buffer)
-            msg = f"pictures in host memory cannot be written to a buffer on the {buffer.place.value}"
-            raise EngineError(msg)
-        return buffer
-
-    def _submit(self, buffer: Buffer, slots: list[_Slot]) -> None:
-        self._slots[id(buffer)] = tuple(slots)
-        self._engine.submit(buffer, len(slots))
-        self._submitted.put(1)
+            raise
+        self._in_flight[id(buffer)] = slots
 
     def _take_back(self) -> None:
-        """The second thread: takes everything back, also after a failure, so that no buffer is waited for in vain."""
-        while self._submitted.get() is not None:
-            completion = self._engine.completed()
-            if completion is None:
-                self._failure = self._failure or EngineError("the engine was closed while it worked")
-                return
-            try:
-                if completion.outputs is None:
-                    self._failure = self._failure or completion.error or EngineError("the engine gave no result")
-                    continue
-                for position, slot in enumerate(self._slots[id(completion.buffer)]):
-                    candidates = self._reader.decode(completion.outputs, position)
-                    self._found[slot.index] = self._reader.found(candidates, slot.placement)
-                    self._progress()
-            finally:
-                self._engine.release(completion.buffer)
+        completion, slots = self._next()
+        try:
+            if completion.outputs is None:
+                raise _failure(completion.error)
+            for position, slot in enumerate(slots):
+                candidates = self._reader.decode(completion.outputs, position)
+                self._found[slot.index] = self._reader.found(candidates, slot.placement)
+                self._progress()
+        finally:
+            self._engine.release(completion.buffer)
+
+    def _next(self) -> tuple[Completion, tuple[_Slot, ...]]:
+        """Wait for the next buffer that comes back."""
+        completion = self._engine.completed()
+        if completion is None:
+            self._in_flight.clear()
+            raise _failure(None)
+        return completion, self._in_flight.pop(id(completion.buffer))
+
+
+def _failure(error: EngineError | None) -> EngineError:
+    return EngineError("the engine was closed while it worked") if error is None else error
+
+
+def _acquired(engine: Engine) -> Buffer:
+    buffer = engine.acquire()
+    if buffer is None:
+        msg = "the engine is closed"
+        raise EngineError(msg)
+    if buffer.place is not Place.HOST:
+        engine.release(buffer)
+        msg = f"pictures in host memory cannot be written to a buffer on the {buffer.place.value}"
+        raise EngineError(msg)
+    return buffer
+
+
+def _count_buffers(engine: Engine) -> int:
+    """How many buffers may be in flight.
+
+    An engine hands out the one that has been free longest: the first that comes again has seen them all. (From one that
+    did otherwise fewer would be in flight, and no harm done.)
+    """
+    seen: set[int] = set()
+    while True:
+        buffer = _acquired(engine)
+        engine.release(buffer)
+        if id(buffer) in seen:
+            return len(seen)
+        seen.add(id(buffer))
 
 
 class _Reader:
