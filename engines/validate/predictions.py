@@ -1,8 +1,8 @@
 """What an engine finds in the pictures of a data set.
 
 In:  an open Engine (any runtime), images. Out: `Predictions`, in the order of the images.
-Pictures go the running way: `read_still`, `PictureWriter` into the engine's own buffers, heads, suppression. All buffers
-are in flight: while the engine works on one picture the next is read and the one before is decoded, on this one thread.
+Pictures go the running way: `read_still`, `PictureWriter` into the engine's own buffers, heads, suppression, with all
+buffers in flight: while the engine works on one, the next is filled and the one before decoded, on this one thread.
 """
 
 from __future__ import annotations
