@@ -19,6 +19,7 @@ from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
 from engines.runtimes.cpus import bound_cpus, usable_cpus
 from engines.runtimes.description import title
+from engines.runtimes.openvino_core import core
 from engines.runtimes.openvino_types import executed
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import InputSpec, ModelFile, ModelSpec
@@ -199,12 +200,11 @@ def compile_model(
         msg = "model.precision: fp16 is not to be had from OpenVINO on a CPU, which runs it as BF16; expected bf16"
         raise ModelError(msg)
     width, height = spec.input.size
-    core = openvino.Core()
     try:
-        model = core.read_model(file.path)
+        model = core().read_model(file.path)
         if model.is_dynamic():
             model.reshape([batch, 3, height, width])
-        return core.compile_model(_taking_levels(model, spec.input), "CPU", cpu_settings(options, hint, requests))
+        return core().compile_model(_taking_levels(model, spec.input), "CPU", cpu_settings(options, hint, requests))
     except RuntimeError as error:
         msg = f"{file.path}: OpenVINO does not take it: {_said(error)}"
         raise ModelError(msg, hint="try model.backend: onnxruntime") from error

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import pytest
 
 from engines.engine import Engine, Outputs
@@ -15,6 +14,7 @@ from engines.options import ModelOptions
 from engines.quantize.writer import Form
 from engines.runtimes import open_engine, read_model_file
 from engines.runtimes.openvino import compile_model, cpu_settings
+from engines.runtimes.openvino_core import core
 from engines.runtimes.openvino_types import executed
 from engines.spec import find_spec
 from tests.support.quantized_models import quantized_model, quantized_seed
@@ -89,7 +89,7 @@ def test_levels_as_input_leave_the_first_convolution_int8_and_change_nothing(
     path = seeds["unsigned"]
     options = ModelOptions(path=str(path), threads=2)
     bytes_in = _compiled(path)
-    floats_in = openvino.Core().compile_model(str(path), "CPU", cpu_settings(options, "LATENCY", 1))
+    floats_in = core().compile_model(str(path), "CPU", cpu_settings(options, "LATENCY", 1))
 
     got = bytes_in.create_infer_request().infer([levels[None]])
     want = floats_in.create_infer_request().infer([levels[None] / np.float32(255)])

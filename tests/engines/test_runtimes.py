@@ -207,6 +207,28 @@ for _ in range(2):
         assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_signal_is_handled_after_an_engine_went_in_another_thread(backend: str, mean_path: Path) -> None:
+    """OpenVINO's plugin left the first thread a stack for signals that was no longer there: exit status -11."""
+    code = f"""
+import signal, threading, time
+from engines.options import ModelOptions
+from engines.runtimes import open_engine
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+options = ModelOptions(path={str(mean_path)!r}, backend={backend!r})
+held = [open_engine(options, now_ns=time.monotonic_ns)]
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGTERM)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "handled\n", "")
+
+
 def test_runtimes_agree_on_the_shipped_model() -> None:
     levels = np.random.default_rng(3).integers(0, 256, (3, 384, 640), np.uint8)
     results: list[dict[str, npt.NDArray[Any]]] = []
