@@ -53,6 +53,10 @@ logger = logging.getLogger(__name__)
 _GRACE_S = 1.0
 _GOLDEN_RATIO = 0.618033988749895  # its multiples, modulo 1, are evenly spread however many there are
 
+# Of a camera the engine's next picture is chosen as late as can be. Where there are only files, so many more are ready
+# for it: it is never idle, and what comes back is finished in pairs (docs/decisions/0005-two-requests.md).
+_AHEAD = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
@@ -139,7 +143,9 @@ class Machine:
             )
         )
         self._http = None if config.http is None else HttpServer(config.http, status=self.status, ready=self.readiness)
-        self.engine: Engine = engine_opener(config.model, now_ns=self._clock.mono_ns)
+        nobody_waits = all(options.is_file for options in config.streams)
+        ahead = _AHEAD if nobody_waits else 0
+        self.engine: Engine = engine_opener(config.model, now_ns=self._clock.mono_ns, ahead=ahead)
         logger.info("engine: %s", self.engine.description)
 
         preprocess = Preprocess(self.engine.spec)

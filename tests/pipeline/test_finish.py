@@ -113,3 +113,17 @@ def test_stamps_rise_and_hold_the_engine_s_own_time() -> None:
     assert list(quantiles) == ["decode", "wait", "prepare", "engine", "finish", "sink", "total"]
     parts = sum(quantiles[stage].sum_ms for stage in quantiles if stage != "total")
     assert quantiles["total"].sum_ms == pytest.approx(parts)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 24])
+def test_with_more_under_way_than_is_worked_on_every_frame_comes_out_and_none_is_waited_for_in_vain(
+    frames: int,
+) -> None:
+    core = Core(ScriptedEngine(buffers=5), {"file": True})
+    core.start()
+    for _ in range(frames):
+        core.offer("file")
+    core.outlet.wait_frames(frames)
+    core.stop()
+    assert core.outlet.seqs("file") == list(range(frames))
+    assert core.engine.free == 5
