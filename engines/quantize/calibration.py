@@ -1,0 +1,93 @@
+"""From pictures to the range of every tensor that is rounded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+from engines.quantize import cache
+from engines.quantize.cache import Key
+from engines.quantize.graph import Graph
+from engines.quantize.histogram import Histogram
+from engines.quantize.options import QuantizeOptions
+from engines.quantize.placement import Placement
+from engines.quantize.ranges import Range, range_of
+from engines.quantize.statistics import Progress, collect
+from engines.spec import InputSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seen:
+    """The histograms of a network's tensors; `remark` says what became of the cache, "" if there is nothing to say."""
+
+    histograms: Mapping[str, Histogram]
+    cached: bool
+    remark: str
+
+
+def see(
+    graph: Graph,
+    tensors: Sequence[str],
+    images: Sequence[Path],
+    spec: InputSpec,
+    *,
+    key: Key,
+    name: str,
+    cache_dir: Path | None,
+    progress: Progress = lambda _done, _all: None,
+) -> Seen:
+    """Histograms of `tensors` at least: out of the cache, or of the pictures themselves (and then kept)."""
+    if cache_dir is None:
+        return Seen(histograms=collect(graph, tensors, images, spec, progress), cached=False, remark="")
+    path = cache.cache_path(cache_dir, name, key)
+    found = cache.read(path, key)
+    remark = found.problem
+    known: tuple[str, ...] = ()
+    if found.histograms is not None:
+        known = tuple(found.histograms)
+        lacking = [tensor for tensor in tensors if tensor not in found.histograms]
+        if not lacking:
+            return Seen(histograms=found.histograms, cached=True, remark="")
+        remark = f"{path}: the calibration cache lacks {len(lacking)} tensors, {lacking[0]!r} among them; made anew"
+    if remark:
+        logger.warning("%s", remark)
+    histograms = collect(graph, [*known, *tensors], images, spec, progress)
+    cache.write(path, key, histograms)
+    return Seen(histograms=histograms, cached=False, remark=remark)
+
+
+def ranges_of(
+    placement: Placement,
+    histograms: Mapping[str, Histogram],
+    options: QuantizeOptions,
+    graph_inputs: Mapping[str, Range],
+) -> dict[str, Range]:
+    """The range of every tensor that has a Q/DQ pair, the same within a group.
+
+    `graph_inputs`: the ranges of inputs, which are known: a picture's bytes are then taken as they are, and nothing is
+    lost.
+    """
+    ranges: dict[str, Range] = {}
+    for group in placement.groups:
+        if set(group.sources) <= set(graph_inputs):
+            extent = reduce(Range.union, (graph_inputs[source] for source in group.sources))
+        else:
+            together = reduce(Histogram.plus, (histograms[source] for source in group.sources))
+            extent = range_of(together, options.method, percentile=options.percentile)
+        ranges.update(dict.fromkeys(group.tensors, extent))
+    return ranges
+
+
+def input_range(spec: InputSpec) -> Range:
+    """What values a picture's levels 0..255 become (engines/picture.py, step 4), and zero."""
+    ends = [
+        (level * spec.scale - mean) / std
+        for level in (0.0, 255.0)
+        for mean, std in zip(spec.mean, spec.std, strict=True)
+    ]
+    return Range(low=min(0.0, *ends), high=max(0.0, *ends))
