@@ -16,6 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.quantize.writer import Form
 from engines.runtimes.onnx_in_torch import read_onnx
 from engines.runtimes.onnx_in_torch.module import UnsupportedNodeError
+from engines.spec import InputSpec, ModelSpec
+from engines.yolo_nas.export import export_onnx
+from engines.yolo_nas.random_weights import random_network
 from tests.support.models import colour_model
 from tests.support.quantized_models import quantized_model, quantized_seed
 from tests.support.shared import SHARED
@@ -79,6 +82,22 @@ def test_a_network_of_many_operators_agrees(tmp_path: Path) -> None:
 
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-3)
+
+
+def test_network_of_free_size_agrees_at_each_size_and_batch(tmp_path: Path) -> None:
+    """Its anchors are made of the input's shape: they are kept for each."""
+    path = tmp_path / "free.onnx"
+    spec = ModelSpec(name="free", head="yolo_nas", classes=("a", "b"), input=InputSpec(size=(64, 64)))
+    export_onnx(random_network("n", 2), spec, path, dynamic_size=True)
+    network = read_onnx(path)
+
+    for shape in ((1, 3, 64, 96), (2, 3, 96, 64), (1, 3, 64, 96)):
+        x = picture(*shape)
+        want = in_onnxruntime(path, x)
+        with torch.inference_mode():
+            got = {name: output.numpy() for name, output in network(torch.from_numpy(x)).items()}
+        np.testing.assert_allclose(got["boxes"], want["boxes"], atol=5e-3)
+        np.testing.assert_allclose(got["scores"], want["scores"], atol=1e-5)
 
 
 @pytest.mark.parametrize("zero_point", [0, 3])

@@ -1,13 +1,14 @@
 """The graph of an ONNX file as a list of steps over torch tensors.
 
 What depends on constants alone is computed once, when the file is read (weights that are stored in half precision or
-as INT8 become floats there). A value is let go after its last use. Any number of threads may run one module at once.
+as INT8 become floats there); what depends on shapes alone (anchors of a file of free size) once for each shape of the
+input, on the CPU. A value is let go after its last use. Any number of threads may run one module at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Step:
-    """One node: `inputs` are names of values, "" for one left out; `last` is what nobody needs after it."""
+    """One node: `inputs` are names of values, "" for one left out; `last` is what nobody needs after it.
+
+    `of_shapes`: its outputs depend on nothing but the shapes of tensors.
+    """
 
     node: Node
     operator: Operator
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     last: tuple[str, ...] = ()
+    of_shapes: bool = False
 
 
 class OnnxInTorch(nn.Module):
@@ -52,7 +57,8 @@ class OnnxInTorch(nn.Module):
                     values.update(_results(step, values))
                 else:
                     steps.append(step)
-        self._steps = _with_last_uses(steps, self.outputs)
+        self._steps = _planned(steps, values, self.outputs)
+        self._of_shapes: dict[tuple[torch.Size, ...], dict[str, Tensor]] = {}
         used = {name for step in steps for name in step.inputs} | set(self.outputs)
         read = {name for step in steps if step.node.kind == "Resize" for name in step.inputs[1:]}
         self._buffer_of: dict[str, str] = {}
@@ -70,10 +76,22 @@ class OnnxInTorch(nn.Module):
         values.update(self._whole)
         for name, buffer in self._buffer_of.items():
             values[name] = self._buffers[buffer]  # type: ignore[assignment]  # registered above, never None
+        shapes = tuple(picture.shape for picture in pictures)
+        known = self._of_shapes.get(shapes)
+        learnt: dict[str, Tensor] = {}
         for step in self._steps:
-            values.update(_results(step, values))
+            if not step.of_shapes:
+                values.update(_results(step, values))
+            elif known is None:
+                made = {name: _beside(value, pictures[0]) for name, value in _results(step, values).items()}
+                learnt.update(made)
+                values.update(made)
+            else:
+                values.update((name, known[name]) for name in step.outputs)
             for name in step.last:
                 del values[name]
+        if known is None:
+            self._of_shapes[shapes] = learnt
         return {name: values[name] for name in self.outputs}
 
     def to_precision(self, dtype: torch.dtype) -> OnnxInTorch:
@@ -165,15 +183,25 @@ def _paired(steps: list[_Step], outputs: Iterable[str]) -> list[_Step]:
     return [step for step in kept if step.outputs[0] not in gone]
 
 
-def _with_last_uses(steps: list[_Step], outputs: tuple[str, ...]) -> tuple[_Step, ...]:
+def _planned(steps: list[_Step], constants: Container[str], outputs: tuple[str, ...]) -> tuple[_Step, ...]:
+    """The steps with what is known of them before anything runs."""
+    of_shapes: set[str] = set()
+    for step in steps:
+        if step.node.kind == "Shape" or all(not name or name in constants or name in of_shapes for name in step.inputs):
+            of_shapes.update(step.outputs)
     seen = set(outputs)
     result = []
     made = {name for step in steps for name in step.outputs}
     for step in reversed(steps):
         unused = {name for name in (*step.inputs, *step.outputs) if name in made and name not in seen}
         seen |= unused
-        result.append(_Step(step.node, step.operator, step.inputs, step.outputs, tuple(unused)))
+        result.append(replace(step, last=tuple(unused), of_shapes=step.outputs[0] in of_shapes))
     return tuple(reversed(result))
+
+
+def _beside(value: Tensor, picture: Tensor) -> Tensor:
+    """What is calculated with lies where the picture does; shapes and indices stay on the CPU."""
+    return value.to(picture.device) if value.is_floating_point() else value
 
 
 def _results(step: _Step, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

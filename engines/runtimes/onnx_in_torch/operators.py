@@ -61,8 +61,6 @@ def _axes(node: Node, value: Tensor | None) -> list[int] | None:
 
 def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     def operator(_: Node, a: Tensor, b: Tensor) -> Tensor:
-        if a.device != b.device:  # made of a shape, on the CPU
-            a, b = (a.to(b.device), b) if b.is_cuda else (a, b.to(a.device))
         # A constant of one element must not make float32 of half precision, as one with dimensions would.
         if a.dtype != b.dtype:
             if b.numel() == 1 and a.dim() >= b.dim():
@@ -181,7 +179,7 @@ def _gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
         found = x.narrow(axis, places[0], len(places))  # no copy of indices to the device: see above
     else:
         found = x.index_select(axis, torch.tensor(places, dtype=torch.int64, device=x.device))
-    return found.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return found.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def _expand(_: Node, x: Tensor, shape: Tensor) -> Tensor:
