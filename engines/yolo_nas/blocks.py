@@ -121,7 +121,7 @@ def _thinned(x: Tensor, stride: int) -> Tensor:
 
 
 class Bottleneck(nn.Module):
-    """alpha * x + cv2(cv1(x)), both 3x3 and as wide as x; alpha is learnt. No activation behind the sum."""
+    """x * alpha + cv2(cv1(x)), both 3x3 and as wide as x; alpha is learnt. No activation behind the sum."""
 
     def __init__(self, channels: int, *, repvgg: bool, form: Form) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class Bottleneck(nn.Module):
         self.cv2 = _square(channels, repvgg=repvgg, form=form)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.alpha * x + self.cv2(self.cv1(x))
+        result: Tensor = x * self.alpha + self.cv2(self.cv1(x))
         return result
 
 
