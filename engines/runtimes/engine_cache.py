@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from engines.runtimes.engine_file import Manifest, Wanted, manifest_for, read_engine, write_engine
+from engines.runtimes.onnx_numbers import numbers_of
 from engines.runtimes.tensorrt_api import Progress, TensorRt
 from engines.runtimes.tensorrt_build import Batches, build_plan
 from engines.spec import ModelFile, ModelSpec
@@ -70,7 +71,7 @@ def build_engine(
     """Build an engine as `wanted` says; `folder` keeps TensorRT's timings. Raises ModelError, EngineError."""
     model = Path(file.path)
     with tempfile.TemporaryDirectory(prefix="vedette-") as scratch:
-        if wanted.precision == "fp16":
+        if wanted.precision == "fp16" and numbers_of(model).floats == "float32":
             from engines.half import to_float16
 
             half = Path(scratch) / model.name

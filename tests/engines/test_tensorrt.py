@@ -232,6 +232,20 @@ class TestCache:
         assert "it is built again" in caplog.text
         read_engine(path)
 
+    def test_half_precision_is_cast_from_the_float_file(self, api: TensorRt, tmp_path: Path) -> None:
+        file = read_model_file(SHIPPED)
+        spec = find_spec(file).spec
+        plans = {}
+        for precision in ("fp32", "fp16"):
+            wanted = wanted_of(file, api.flavour, api.version, None, "sm_86", ONE, precision)
+            plans[precision] = ensure_engine(api, file, spec, wanted, capability=SM86, folder=tmp_path)
+
+        whole, half = plans["fp32"], plans["fp16"]
+        assert (whole[0].precision, half[0].precision) == ("fp32", "fp16")
+        assert half[0].model_sha256 == whole[0].model_sha256 == file.sha256
+        assert half[0].plan_bytes < 0.7 * whole[0].plan_bytes
+        assert {tensor.name for tensor in half[0].outputs} == {"boxes", "scores"}
+
     def test_failed_build_leaves_nothing(self, api: TensorRt, tmp_path: Path) -> None:
         file = read_model_file(quantized_model(tmp_path / "shifted.onnx", "signed", zero_point=3))
         with pytest.raises(ModelError, match="does not take it"):
