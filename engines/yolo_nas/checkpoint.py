@@ -20,7 +20,7 @@ from torch import Tensor
 
 from engines.spec import InputSpec
 from engines.yolo_nas.blocks import Form
-from engines.yolo_nas.inert_pickle import StoredTensor, check_archive, read_inert, read_tensors
+from engines.yolo_nas.inert_pickle import StoredTensor, check_archive, read_inert, read_tensors, shown
 from engines.yolo_nas.network import YoloNas
 from engines.yolo_nas.recipe import Recipe, read_recipe
 from engines.yolo_nas.variants import VARIANTS, VariantName
@@ -123,7 +123,7 @@ def _weights(content: Mapping[object, object], path: Path) -> dict[str, Tensor |
     weights = _tensors(content)
     if not weights:
         names = ", ".join(str(key) for key in list(content)[:6]) or "nothing"
-        msg = f"{path}: holds no weights: expected ema_net, net or tensors by name, got {_shown(names)}"
+        msg = f"{path}: holds no weights: expected ema_net, net or tensors by name, got {shown(names)}"
         raise ModelError(msg, hint=_HINT)
     return weights
 
@@ -209,12 +209,12 @@ def _fitting(shapes: Mapping[str, Shape], classes: int, path: Path) -> YoloNas:
 def _difference(fit: _Fit, shapes: Mapping[str, Shape], classes: int) -> str:
     expected = _expected(fit.variant, classes, Form.TRAINING)
     if len(fit.unexpected) == len(shapes):
-        names = _shown(", ".join(fit.unexpected[:3]))
+        names = shown(", ".join(fit.unexpected[:3]))
         return f"expected the weights of a YOLO-NAS, got those of another network: {len(shapes)} tensors, {names}, …"
     parts = []
     for what, keys in (("missing", fit.missing), ("unexpected", fit.unexpected)):
         if keys:
-            parts.append(f"{len(keys)} {what} ({_shown(', '.join(keys[:2]))}{', …' if len(keys) > 2 else ''})")
+            parts.append(f"{len(keys)} {what} ({shown(', '.join(keys[:2]))}{', …' if len(keys) > 2 else ''})")
     if fit.wrong:
         key = fit.wrong[0]
         said = f"{key}: expected {list(expected[key])}, got {list(shapes[key])}"
@@ -240,8 +240,3 @@ def _value(key: str, tensor: Tensor, path: Path) -> Tensor:
         msg = f"{path}: {key}: expected finite weights, got {bad} of {tensor.numel()} NaN or infinite"
         raise ModelError(msg, hint="the training has diverged; take an earlier checkpoint")
     return tensor
-
-
-def _shown(names: str) -> str:
-    """Names out of a file, for one line of a message."""
-    return "".join(letter if letter.isprintable() else "?" for letter in names)[:200]

@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,12 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+# What zipfile raises for damaged archives, and torch for tensors that do not lie where they should.
+_ZIP_FAULTS = (
+    zipfile.BadZipFile, EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError, TypeError,
+    ValueError, struct.error, zlib.error,
+)  # fmt: skip
 
 # Modules that a checkpoint has no reason to name. Nothing of them would run here either; but a file that names them
 # was made to attack whoever loads it, and its weights deserve no trust.
@@ -147,7 +155,7 @@ def read_tensors(stored: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
                 data = bytearray(archives[tensor.file].read(tensor.member))
                 whole = torch.frombuffer(data, dtype=tensor.dtype) if data else torch.empty(0, dtype=tensor.dtype)
                 found[name] = whole.as_strided(tensor.shape, tensor.strides, tensor.offset).clone()
-            except (KeyError, RuntimeError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+            except _ZIP_FAULTS as error:
                 msg = f"{tensor.file}: {name}: {list(tensor.shape)} cannot be read from {tensor.member}: {_line(error)}"
                 raise ModelError(msg, hint="the file is damaged; copy it again") from error
     return found
@@ -200,7 +208,7 @@ def read_inert(path: Path) -> object:
     try:
         return _InertUnpickler(data, path, root).load()
     except _HostileError as error:
-        msg = f"{path}: would run {error} on the machine of whoever loads it; nothing of it was run"
+        msg = f"{path}: would run {shown(str(error))} on the machine of whoever loads it; nothing of it was run"
         raise ModelError(msg, hint="it is an attack, not a model: do not open it with other tools") from error
     except Exception as error:  # strangers wrote the file: anything may come out of it
         msg = f"{path}: is not a checkpoint that can be read: {_line(error)}"
@@ -219,7 +227,7 @@ def _pickle_of(path: Path) -> tuple[bytes, str]:
         try:
             with zipfile.ZipFile(path) as archive:
                 return _member(archive, path)
-        except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError) as error:
+        except _ZIP_FAULTS as error:
             msg = f"{path}: is a checkpoint cut short or damaged: {_line(error)}"
             raise ModelError(msg, hint="copy it again") from error
     if start[:1] == b"\x80":
@@ -243,7 +251,7 @@ def _member(archive: zipfile.ZipFile, path: Path) -> tuple[bytes, str]:
     found = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(found) != 1:
         inside = ", ".join(names[:3]) + (", …" if len(names) > 3 else "") or "nothing"
-        msg = f"{path}: is a zip archive, but not one of torch: expected data.pkl in it, got {inside}"
+        msg = f"{path}: is a zip archive, but not one of torch: expected data.pkl in it, got {shown(inside)}"
         raise ModelError(msg, hint="give a checkpoint as torch.save writes it")
     root = found[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in names:
@@ -251,9 +259,7 @@ def _member(archive: zipfile.ZipFile, path: Path) -> tuple[bytes, str]:
         raise ModelError(msg, hint="give the .pth that it was made of")
     packed = next((info for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED), None)
     if packed is not None:  # a small file could become a huge one
-        msg = (
-            f"{path}: expected an archive that torch wrote, nothing in it compressed, got {packed.filename} compressed"
-        )
+        msg = f"{path}: expected an archive that torch wrote, nothing in it compressed, got {shown(packed.filename)} compressed"
         raise ModelError(msg, hint="load and save it with torch again")
     return archive.read(found[0]), root
 
@@ -295,4 +301,9 @@ def _numbers(dtype: str, data: bytes, *, single: bool) -> object:
 
 def _line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return shown(lines[0].rstrip(".")) if lines else type(error).__name__
+
+
+def shown(words: str) -> str:
+    """Words out of a file, for one line of a message: nothing in them may steer the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in words)[:200]

@@ -498,3 +498,14 @@ def test_a_damaged_pickle_is_one_line(state: State, seed: int, tmp_path: Path) -
     for place in generator.integers(2, len(data), 4):
         data[place] = generator.integers(256)
     refusal(archive(path, {name: bytes(value) for name, value in members.items()}))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_archive_is_one_line(seed: int, tmp_path: Path) -> None:
+    path = save({"net": {"weight": torch.ones(4)}}, tmp_path / "a.pth")
+    data = bytearray(path.read_bytes())
+    generator = np.random.default_rng(seed)
+    for place in generator.integers(2, len(data), 40):
+        data[place] = generator.integers(256)
+    path.write_bytes(data)
+    refusal(path)
