@@ -259,7 +259,8 @@ def _member(archive: zipfile.ZipFile, path: Path) -> tuple[bytes, str]:
         raise ModelError(msg, hint="give the .pth that it was made of")
     packed = next((info for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED), None)
     if packed is not None:  # a small file could become a huge one
-        msg = f"{path}: expected an archive that torch wrote, nothing in it compressed, got {shown(packed.filename)} compressed"
+        name = shown(packed.filename)
+        msg = f"{path}: expected an archive that torch wrote, nothing in it compressed, got {name} compressed"
         raise ModelError(msg, hint="load and save it with torch again")
     return archive.read(found[0]), root
 
