@@ -164,8 +164,7 @@ class _Made:
         if self._fp16 is None:
             from engines.half import to_float16
 
-            self._fp16 = self._folder / f"{self._path.stem}_fp16.onnx"
-            to_float16(self._path, self._fp16)
+            self._fp16 = to_float16(self._path, self._folder / f"{self._path.stem}_fp16.onnx")
         return self._fp16
 
     def yardstick(self) -> Path:

@@ -26,8 +26,9 @@ nncf-int8 is what NNCF makes of the same network for OpenVINO: the yardstick.
 
 Every candidate has a process of its own, and they take turns, --rounds times; speed-ups are taken within rounds, and
 their medians are shown. p50, p95, p99: milliseconds of one request at a time. img/s: with as many in flight as the
-pipeline has. memory: the most that the process had, Python and libraries included. Stop other work on the machine
-meanwhile; `taskset -c 0,1 vedette model bench …` measures on two cores.
+pipeline has. mem MB: the most that the process had, Python and libraries included. Stop other work on the machine
+meanwhile; where one cannot, many short rounds are better: --rounds 25 --seconds 0.5. `taskset -c 0,1 vedette model
+bench …` measures on two cores.
 
 example:  vedette model bench yolo-nas-s --runtime openvino --precision fp32,bf16,int8,nncf-int8 --json bench.json
 """
@@ -118,7 +119,7 @@ def table(report: Report) -> list[str]:
         ("p95", lambda row: f"{row.p95_ms:.2f}"),
         ("p99", lambda row: f"{row.p99_ms:.2f}"),
         ("img/s", lambda row: f"{row.fps:.1f}"),
-        ("MB", lambda row: f"{row.memory_mb:.0f}"),
+        ("mem MB", lambda row: f"{row.memory_mb:.0f}"),
         ("file MB", lambda row: f"{row.file_mb:.1f}"),
         ("GFLOPs", lambda row: "" if row.gflops is None else f"{row.gflops:.1f}"),
         ("x fp32", lambda row: _times(row.speedup_fp32)),
