@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.bench.cost import network_cost
+from engines.weights import find_model
 
 
 def test_of_the_model_that_ships() -> None:
