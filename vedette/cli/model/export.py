@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from engines.yolo_nas.export import difference, export_onnx
     from engines.yolo_nas.origin import open_origin
 
-    size_wh = None if arguments.size is None else _size(arguments.size)
+    size_wh = None if arguments.size is None else network_size(arguments.size)
     classes = None if arguments.classes is None else tuple(name.strip() for name in arguments.classes.split(","))
     # A spinner, and only where somebody watches: each step takes a second or two.
     with Console(stderr=True).status("loading …") as status:
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _size(text: str) -> tuple[int, int]:
+def network_size(text: str) -> tuple[int, int]:
     """640 or 640x384."""
     match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", text)
     if match is None:

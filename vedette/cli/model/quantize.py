@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from vedette.cli.model.quantize_options import add_options, quantize_options
 from vedette.cli.progress import progress_bar
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
-    from engines.quantize import Quantized, QuantizeOptions
+    from engines.quantize import Quantized
 
 _EPILOG = """\
 DATA is a folder of images, COCO JSON, or a data.yaml; labels are not looked at. The pictures should look like what the
@@ -23,8 +24,8 @@ does all of it and accepts what is good enough only.
 
 examples:
   vedette model quantize yolo_nas_s.onnx --data train.json --out int8
-  vedette model quantize vedette-n --data pictures/ --images 500 --method percentile --percentile 99.9999
-  vedette model quantize vedette-n --data pictures/ --exclude '*heads*' --exclude '*stem*'
+  vedette model quantize vedette-n-float --data pictures/ --images 500 --method percentile --percentile 99.9999
+  vedette model quantize vedette-n-float --data pictures/ --exclude '*heads*' --exclude '*stem*'
 """
 _SHOWN = 6
 
@@ -38,21 +39,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a float ONNX file, or a model that ships (vedette-n)")
+    add("model", metavar="MODEL", help="a float ONNX file, or a model that ships (vedette-n-float)")
     add("--data", type=Path, metavar="DATA", help="pictures to calibrate with")
     add("--split", default="train", metavar="NAME", help="which part of a data.yaml (%(default)s)")
-    add("--images", type=int, metavar="N", help="how many of them are looked at, evenly spread (300)")
-    add("--method", choices=("mse", "minmax", "percentile", "entropy"), help="how ranges follow from values (mse)")
-    add("--percentile", type=float, metavar="P", help="with --method percentile: the share that stays within (99.999)")
-    add(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="leave nodes with such names float; repeatable",
-    )
-    add("--per-tensor", action="store_true", help="one scale for all weights of a convolution, not one a channel")
-    add("--up-branch", choices=("zero_point", "float"), help="transposed convolutions in INT8 or not (zero_point)")
+    add_options(parser)
     add("--dynamic", action="store_true", help="onnxruntime's dynamic quantization instead: no pictures, and slow")
     add("--out", type=Path, default=Path(), metavar="DIR", help="where the files go (here)")
     add("--name", metavar="NAME", help="what they are called (as the model)")
@@ -72,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from engines.datasets import open_dataset
     from engines.quantize import quantize
 
-    options = _options(arguments)
+    options = quantize_options(arguments)
     images = [image.path for image in open_dataset(arguments.data, split=arguments.split).images]
     with progress_bar("calibrating", min(len(images), options.images)) as step:
         made = quantize(
@@ -92,29 +82,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.data is None and not arguments.dynamic:
         msg = "--data: expected pictures to calibrate with"
         raise UsageError(msg, hint="a folder of images, COCO JSON or a data.yaml; --dynamic alone needs none")
-    if arguments.percentile is not None and arguments.method != "percentile":
-        msg = "--percentile: needs --method percentile"
-        raise UsageError(msg)
     if arguments.name is not None and (Path(arguments.name).name != arguments.name or arguments.name.startswith(".")):
         msg = f"--name: expected a name without a folder, got {arguments.name!r}"
         raise UsageError(msg)
-
-
-def _options(arguments: argparse.Namespace) -> QuantizeOptions:
-    import msgspec
-
-    from engines.quantize import QuantizeOptions
-
-    names = ("method", "percentile", "images", "up_branch")
-    given: dict[str, Any] = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    given |= {"exclude": arguments.exclude, "per_channel": not arguments.per_tensor}
-    try:
-        return msgspec.convert(given, QuantizeOptions)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        name = where.rstrip("`").replace("_", "-")
-        msg = f"--{name}: {what[:1].lower()}{what[1:].replace('`', '')}"
-        raise UsageError(msg, hint="`vedette model quantize --help` lists what may be given") from error
 
 
 def _dynamic(arguments: argparse.Namespace, model: Path) -> int:

@@ -30,7 +30,7 @@ cent of the boxes of either may not be found again by the other (same class, IoU
 examples:
   vedette model validate vedette-n --data val.json
   vedette model validate seed_int8.onnx --data val.json --against seed.onnx --tolerance 0.5
-  vedette model validate vedette-n --data val.json --precision bf16 --against vedette-n --against-precision fp32
+  vedette model validate vedette-n-float --data val.json --precision bf16 --against vedette-n-float
   vedette model validate yolox_nano.onnx --data val.json --map car=vehicle,bus=vehicle,truck=vehicle,bicycle=bike
 """
 
