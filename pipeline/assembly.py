@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from engines.engine import Engine
 from engines.runtimes import open_engine
+from engines.runtimes.description import title
 from pipeline.clock import SystemClock
 from pipeline.config import Config
 from pipeline.config_file import stream_fingerprint
@@ -180,7 +181,7 @@ class Machine:
         lane = Lane(
             stream,
             run=run,
-            model=self.engine.spec.name,
+            model=title(self.engine.spec),
             version=__version__,
             class_names=self.engine.spec.classes,
             tracker=build_tracker(self._config.track, self.engine.spec.classes),

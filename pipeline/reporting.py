@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engines.engine import Engine
+from engines.runtimes.description import title
 from pipeline.clock import process_cpu_s
 from pipeline.lane import Lane
 from pipeline.ledger import Ledger, StreamTotals
@@ -46,7 +47,7 @@ class Reporter:
             version=__version__,
             started_wall_ns=self._started_wall_ns,
             uptime_s=(now_ns - self._started_ns) / 1e9,
-            model=self._engine.spec.name,
+            model=title(self._engine.spec),
             engine=self._engine.description,
             run=self._run_id,
             streams={

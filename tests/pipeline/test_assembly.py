@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from engines.types import F32
@@ -13,7 +14,7 @@ from stages.source import Decoded
 from tests.support.core import LIMIT_S
 from tests.support.machine import Running, camera, decoded, film
 from tests.support.outlets import eventually
-from tests.support.scripted_engine import ScriptedEngine, one_box_each
+from tests.support.scripted_engine import MEAN_SPEC, ScriptedEngine, one_box_each
 from vedette.errors import EngineError, LedgerError, SourceError
 from vedette.messages import FrameMessage, StreamState, encode_message
 
@@ -35,6 +36,15 @@ def test_it_ends_by_itself_when_every_file_is_with_its_slowest_sink() -> None:
     assert states(run, "a") == ["connecting", "streaming", "ended"]
     assert run.threads_left() == set()
     assert run.engine.closed
+
+
+def test_a_model_that_went_around_the_gate_says_so_in_every_message_and_in_the_status() -> None:
+    spec = msgspec.structs.replace(MEAN_SPEC, unverified=True)
+    run = Running(files={"a": film(2)}, engine=ScriptedEngine(spec=spec)).start()
+    outcome = run.join()
+    models = {item.message.model for item in run.outlet.frames("a")}
+    assert models == {f"{MEAN_SPEC.name} (unverified)"}
+    assert outcome.status.model == f"{MEAN_SPEC.name} (unverified)"
 
 
 def test_a_file_is_not_over_before_its_slowest_sink_is() -> None:

@@ -16,6 +16,7 @@ from vedette.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
+SAMPLE_ENVIRON = ENVIRON | {"CLIP": "clip.mp4", "MODEL": "model.onnx"}
 
 
 def test_the_checked_in_schema_is_current() -> None:
@@ -39,8 +40,8 @@ def test_the_schema_is_a_schema() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_configurations_load_and_fit_the_schema(path: Path) -> None:
     assert path.read_text().startswith("# yaml-language-server: $schema=vedette.schema.json\n")
-    jsonschema.validate(read_yaml(path.read_bytes(), ENVIRON | {"CLIP": "clip.mp4", "MODEL": "model.onnx"}).root, json.loads(schema_text()))
-    assert load_config(path, ENVIRON | {"CLIP": "clip.mp4", "MODEL": "model.onnx"}).version == 1
+    jsonschema.validate(read_yaml(path.read_bytes(), SAMPLE_ENVIRON).root, json.loads(schema_text()))
+    assert load_config(path, SAMPLE_ENVIRON).version == 1
 
 
 def test_there_are_configurations_to_ship() -> None:
