@@ -6,7 +6,7 @@ import argparse
 import importlib
 
 # In the order in which a model is made. Each module has `register(commands)`, as those of `vedette.cli` have.
-COMMANDS = ("describe", "export", "quantize", "build", "bench", "predict", "validate", "parity")
+COMMANDS = ("describe", "train", "export", "quantize", "build", "bench", "predict", "validate", "parity")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,0 +1,90 @@
+"""Files of a run: `last.pth`, from which it goes on exactly; `best.pth`, the weights that are worth keeping.
+
+Both hold plain containers and tensors only, load with `weights_only=True`, and are read by `load_checkpoint`: the
+averaged weights. A file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from engines.train.options import TrainOptions
+from engines.types import SizeWH
+from engines.yolo_nas import YoloNas
+from vedette.errors import ModelError
+
+_FORMAT = 1
+
+
+def save_run(path: Path, state: dict[str, Any], options: TrainOptions, progress: dict[str, Any]) -> None:
+    """`state` is the student's; `progress` where the run is, plain values."""
+    content = {
+        "vedette_train": _FORMAT,
+        "options": msgspec.to_builtins(options),
+        "progress": progress,
+        "processing_params": processing(options.classes, options.sizes[0]),
+        "class_names": list(options.classes),
+        **state,
+    }
+    _write(path, content)
+
+
+def load_run(path: Path) -> tuple[dict[str, Any], TrainOptions, dict[str, Any]]:
+    """What `save_run` was given. Raises ModelError."""
+    if not path.is_file():
+        msg = f"{path}: no such checkpoint to go on from"
+        raise ModelError(msg, hint="without --resume the run begins anew")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["vedette_train"] != _FORMAT:
+            msg = f"{path}: expected a run of format {_FORMAT}, got {content['vedette_train']!r}"
+            raise ModelError(msg)
+        options = msgspec.convert(content["options"], TrainOptions)
+        progress: dict[str, Any] = content["progress"]
+    except (RuntimeError, KeyError, TypeError, EOFError, ValueError, msgspec.ValidationError, OSError) as error:
+        msg = f"{path}: is no checkpoint of a run: {str(error).splitlines()[0][:150]}"
+        raise ModelError(msg, hint="--resume takes OUT/last.pth as this program wrote it") from error
+    keys = ("net", "ema_net", "adapters", "optimizer", "scaler")
+    return {key: content[key] for key in keys}, options, progress
+
+
+def save_weights(path: Path, network: YoloNas, classes: tuple[str, ...], size_wh: SizeWH, *, half: bool = True) -> None:
+    """A network in training form for keeping: without the unused targets of the fusion, floats as float16."""
+    weights = {
+        key: value.detach().cpu().half() if half and value.is_floating_point() else value.detach().cpu().clone()
+        for key, value in network.state_dict().items()
+        if ".rbr_reparam." not in key
+    }
+    names = list(classes)
+    _write(path, {"net": weights, "class_names": names, "processing_params": processing(classes, size_wh)})
+
+
+def processing(classes: tuple[str, ...], size_wh: SizeWH) -> dict[str, Any]:
+    """How pictures are fed, in super-gradients' words, which `recipe` reads."""
+    shape = [size_wh[1], size_wh[0]]
+    steps = [
+        {"DetectionLongestMaxSizeRescale": {"output_shape": shape}},
+        {"DetectionCenterPadding": {"output_shape": shape, "pad_value": 114}},
+        {"StandardizeImage": {"max_value": 255.0}},
+        {"ImagePermute": {"permutation": [2, 0, 1]}},
+    ]
+    return {"class_names": list(classes), "image_processor": {"ComposeProcessing": {"processings": steps}}}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        msg = f"{path}: cannot be written: {error.strerror}"
+        raise ModelError(msg) from error

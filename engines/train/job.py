@@ -1,0 +1,365 @@
+"""A training run from the first picture to the last report, top to bottom.
+
+`prepare` opens everything and refuses what is wrong before hours are spent; `train` runs the loop. Called by `vedette
+model train`. The clock is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from engines.datasets import Dataset, match_classes
+from engines.train.appearance import AppearanceOptions
+from engines.train.batches import Batches, BatchOptions, balanced, class_weights
+from engines.train.checkpoints import load_run, save_run, save_weights
+from engines.train.evaluate import Evaluator, halves, mean_ap
+from engines.train.geometry import CALM, GeometryOptions
+from engines.train.loss import LossOptions
+from engines.train.options import TrainOptions
+from engines.train.pictures import load_samples
+from engines.train.pseudo import read_pseudo
+from engines.train.record import Row, write_csv, write_plot
+from engines.train.sample import Sample
+from engines.train.schedule import progress, rate
+from engines.train.start import first_network
+from engines.train.student import StepReport, Student
+from engines.train.teachers import DeviceTeacher, HostTeacher
+from engines.validate import ApReport
+from engines.yolo_nas import YoloNas
+from vedette.errors import DataError
+
+_LOG_EVERY = 20  # steps between rows of the table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Materials:
+    """What a run is made of; data sets are open already.
+
+    `names` renames classes of data and teachers; `weigh`: how often pictures of a part are drawn, 1 if unsaid.
+    """
+
+    data: Dataset
+    extra: Dataset | None = None
+    validation: tuple[Dataset, ...] = ()
+    pseudo: Path | None = None
+    teachers: tuple[Path, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    weigh: Mapping[str, float] = field(default_factory=dict)
+    init: Path | None = None
+    device: str = "cpu"
+
+
+class HalfReport(msgspec.Struct, frozen=True, kw_only=True):
+    """AP of the best weights on one validation set: the half that they were chosen by, and the other."""
+
+    data: str
+    choosing: ApReport | None
+    other: ApReport | None
+
+
+class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a run. `best_step` None: nothing was validated, and `best.pth` holds the last average."""
+
+    out: str
+    start: str
+    steps: int
+    seconds: float
+    images: int
+    best_step: int | None
+    best_ap: float | None
+    halves: tuple[HalfReport, ...]
+    unreadable: tuple[str, ...]
+    options: TrainOptions
+
+
+@dataclass(slots=True)
+class _Where:
+    """How far a run is; all of it is in `last.pth`."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_ap: float = -1.0
+    best_step: int = -1
+    evaluated_s: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+
+
+Say = Callable[[str], None]
+
+
+def train(
+    options: TrainOptions,
+    materials: Materials,
+    out: Path,
+    *,
+    now_ns: Callable[[], int],
+    resume: bool = False,
+    most_steps: int | None = None,
+    moved: Callable[[float], None] = lambda _share: None,
+    say: Say = lambda _line: None,
+) -> TrainReport:
+    """Train, and leave `best.pth`, `last.pth`, `run.csv` and `run.svg` in `out`.
+
+    `most_steps` ends the run early, to be resumed; `moved` is told how much is done, `say` gets lines for people.
+    Raises DataError, ModelError, UsageError, DivergedError.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    device = torch.device(materials.device)
+    if device.type == "cpu":
+        torch.set_num_threads(options.threads)
+    saved = load_run(out / "last.pth") if resume else None
+    if saved is not None:
+        options = saved[1]
+    samples, batches, problems = _batches(options, materials, say)
+    network, start = first_network(options, materials.init if saved is None else None)
+    say(f"{start}; {len(samples)} pictures, {batches.steps_per_epoch} steps an epoch")
+    student = _student(options, materials, network, samples, device, batches)
+    where = _Where()
+    if saved is not None:
+        student.load(saved[0])
+        where = msgspec.convert(saved[2], _Where)
+    choosing = [half for half in (halves(one)[0] for one in materials.validation) if half.is_labelled and len(half)]
+    evaluators = [Evaluator(half, options.sizes[0]) for half in choosing]
+
+    loop = _Loop(options, student, batches, evaluators, where, out, now_ns, say)
+    loop.run(most_steps, moved)
+    return _report(options, materials, out, start, where, problems, device)
+
+
+def _batches(options: TrainOptions, materials: Materials, say: Say) -> tuple[list[Sample], Batches, list[str]]:
+    """Pictures in memory, and what makes batches of them."""
+    longest = max(max(size) for size in options.sizes)
+    data = _in_classes(materials.data, options.classes, materials.names)
+    pseudo = None if materials.pseudo is None else read_pseudo(materials.pseudo, data)
+    samples, problems = load_samples(data, longest_px=longest, pseudo=pseudo, threads=options.threads)
+    extra: list[Sample] = []
+    if materials.extra is not None:
+        other = _in_classes(materials.extra, options.classes, materials.names)
+        extra, more = load_samples(other, longest_px=longest, threads=options.threads)
+        problems += more
+    for problem in problems[:5]:
+        say(f"not used: {problem}")
+    weights = balanced(samples, len(options.classes)) if options.balance == "resample" else [1.0] * len(samples)
+    weights = [value * materials.weigh.get(one.part, 1.0) for value, one in zip(weights, samples, strict=True)]
+    made = Batches(
+        samples,
+        weights,
+        BatchOptions(
+            batch=options.batch,
+            sizes=options.sizes,
+            seed=options.seed,
+            classes=len(options.classes),
+            geometry=GeometryOptions(mosaic=options.mosaic) if options.augment else CALM,
+            appearance=AppearanceOptions(),
+            extra_share=options.extra_share if extra else 0.0,
+        ),
+        extra=extra,
+        teachers=[
+            HostTeacher(path, options.classes, materials.names, threads=options.threads)
+            for path in materials.teachers
+            if path.suffix == ".onnx"
+        ],
+    )
+    return samples, made, problems
+
+
+def _in_classes(dataset: Dataset, classes: tuple[str, ...], names: Mapping[str, str]) -> Dataset:
+    """The data set in exactly these classes, in this order; one that it does not know is labelled nowhere."""
+    if not dataset.classes:
+        if any(len(image.labels) for image in dataset.images):
+            msg = f"{dataset.path}: has boxes but no classes"
+            raise DataError(msg)
+        return replace(dataset, classes=classes)
+    known = {name: target for name, target in names.items() if name in dataset.classes}
+    mapped = match_classes(classes, dataset.classes, known)
+    found = mapped.apply(dataset)
+    order = np.array([classes.index(name) for name in found.classes], np.int32)
+    images = tuple(
+        replace(
+            image,
+            labels=replace(image.labels, class_ids=order[image.labels.class_ids]),
+            labelled=frozenset(int(order[one]) for one in image.labelled),
+        )
+        for image in found.images
+    )
+    return replace(found, classes=classes, images=images)
+
+
+def _student(
+    options: TrainOptions,
+    materials: Materials,
+    network: YoloNas,
+    samples: Sequence[Sample],
+    device: torch.device,
+    batches: Batches,
+) -> Student:
+    weights = class_weights(samples, len(options.classes)) if options.balance == "weights" else ()
+    on_device = [
+        DeviceTeacher(path, options.classes, materials.names, device)
+        for path in materials.teachers
+        if path.suffix != ".onnx"
+    ]
+    return Student(
+        network,
+        options,
+        device=device,
+        loss=LossOptions(classification=options.classification, box=options.box, class_weights=weights),
+        teachers=on_device,
+        host_features=[teacher.widths for teacher in batches.teachers],
+    )
+
+
+class _Loop:
+    def __init__(
+        self,
+        options: TrainOptions,
+        student: Student,
+        batches: Batches,
+        evaluators: Sequence[Evaluator],
+        where: _Where,
+        out: Path,
+        now_ns: Callable[[], int],
+        say: Say,
+    ) -> None:
+        self._options = options
+        self._student = student
+        self._batches = batches
+        self._evaluators = evaluators
+        self._where = where
+        self._out = out
+        self._now_ns = now_ns
+        self._say = say
+        self._began_ns = now_ns()
+        self._before_s = where.seconds
+        self._logged = (where.step, where.seconds)
+
+    def run(self, most_steps: int | None, moved: Callable[[float], None]) -> None:
+        where, options = self._where, self._options
+        stop = None if most_steps is None else where.step + most_steps
+        stream = self._batches.stream(where.step, self._calm, threads=options.threads)
+        since: list[StepReport] = []
+        try:
+            while (done := self._progress(where.step)) < 1.0 and where.step != stop:
+                moved(done)
+                since.append(self._student.step(next(stream), where.step, rate(options, where.step, done)))
+                where.step += 1
+                self._tick()
+                if where.step % _LOG_EVERY == 0:
+                    self._log(since, done)
+                    since.clear()
+                if where.seconds - where.evaluated_s >= 60 * options.evaluate_minutes:
+                    self._keep(since, done)
+                    since.clear()
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        finally:
+            stream.close()
+        self._keep(since, self._progress(where.step))
+        moved(min(1.0, self._progress(where.step)))
+
+    def _tick(self) -> None:
+        self._where.seconds = self._before_s + (self._now_ns() - self._began_ns) / 1e9
+
+    def _progress(self, step: int) -> float:
+        return progress(self._options, step, self._batches.steps_per_epoch, self._where.seconds)
+
+    def _calm(self, step: int) -> bool:
+        return self._progress(step) >= 1.0 - self._options.calm or not self._options.augment
+
+    def _log(self, since: Sequence[StepReport], done: float, report: Sequence[ApReport] = ()) -> None:
+        where, options = self._where, self._options
+        step, seconds = self._logged
+        fresh = where.step - step
+        names = ("total", "classes", "boxes", "bins", "distill", "features", "positives", "gradient")
+        means = [float(np.mean([getattr(one, name) for one in since])) if since else None for name in names]
+        speed = fresh * options.batch / (where.seconds - seconds) if fresh and where.seconds > seconds else None
+        ap = mean_ap(report) if report else None
+        ap50 = float(np.mean([one.mean.ap50 or 0.0 for one in report])) if report else None
+        where.rows.append(
+            [
+                float(where.step),
+                where.step / self._batches.steps_per_epoch,
+                where.seconds,
+                rate(options, where.step, done),
+                speed,
+                *means,
+                ap,
+                ap50,
+            ]
+        )
+        self._logged = (where.step, where.seconds)
+        write_csv(self._out / "run.csv", where.rows)
+
+    def _keep(self, since: Sequence[StepReport], done: float) -> None:
+        """Validate, keep the best, and write where the run is."""
+        where, options = self._where, self._options
+        average = self._student.average.network
+        reports = [one.ap(average, self._student.device) for one in self._evaluators]
+        self._tick()
+        self._log(since, done, reports)
+        where.evaluated_s = where.seconds
+        ap = mean_ap(reports) if reports else float(where.step)
+        if ap >= where.best_ap or not reports:
+            where.best_ap, where.best_step = ap, where.step
+            save_weights(self._out / "best.pth", average, options.classes, options.sizes[0])
+        if reports:
+            loss = where.rows[-1][5]
+            shown = "" if loss is None else f", loss {loss:.3f}"
+            self._say(f"step {where.step}: AP {100 * ap:.1f} (best {100 * where.best_ap:.1f}){shown}")
+        self._save()
+        write_plot(
+            self._out / "run.svg", where.rows, f"YOLO-NAS {options.arch.upper()}, {len(options.classes)} classes"
+        )
+
+    def _save(self) -> None:
+        where = self._where
+        values = {
+            "step": where.step,
+            "seconds": where.seconds,
+            "best_ap": where.best_ap,
+            "best_step": where.best_step,
+            "evaluated_s": where.evaluated_s,
+            "rows": where.rows,
+        }
+        save_run(self._out / "last.pth", self._student.state(), self._options, values)
+
+
+def _report(
+    options: TrainOptions,
+    materials: Materials,
+    out: Path,
+    start: str,
+    where: _Where,
+    problems: Sequence[str],
+    device: torch.device,
+) -> TrainReport:
+    from engines.yolo_nas import load_checkpoint
+
+    best = load_checkpoint(out / "best.pth").network
+    reports = []
+    for dataset in materials.validation:
+        parts = [
+            Evaluator(half, options.sizes[0]).ap(best, device) if len(half) and half.is_labelled else None
+            for half in halves(dataset)
+        ]
+        reports.append(HalfReport(data=str(dataset.path), choosing=parts[0], other=parts[1]))
+    validated = bool(materials.validation)
+    return TrainReport(
+        out=str(out),
+        start=start,
+        steps=where.step,
+        seconds=where.seconds,
+        images=where.step * options.batch,
+        best_step=where.best_step if validated else None,
+        best_ap=where.best_ap if validated else None,
+        halves=tuple(reports),
+        unreadable=tuple(problems),
+        options=options,
+    )

@@ -1,0 +1,291 @@
+"""`vedette model train DATA --arch n --classes …`: a checkpoint out of labelled pictures, teachers and time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vedette.cli.json_file import check_writable, write_json
+from vedette.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engines.datasets import Dataset
+    from engines.train import Materials, TrainOptions, TrainReport
+
+_EPILOG = """\
+DATA and VAL are COCO JSON, a data.yaml, or a folder in YOLO's form. A COCO image may name in `labels` the classes that
+people labelled in it: the others cost nothing there, unless --pseudo or a teacher knows of them. Crowds cost nothing.
+
+OUT gets best.pth (averaged weights, float16), last.pth (go on with --resume), run.csv and run.svg. The best is chosen
+by AP on one half of VAL, by hash of the image's id; both halves are reported at the end.
+
+A teacher is an ONNX detector (YOLOX, NanoDet-Plus, YOLO-NAS, YOLOv8) or a checkpoint of YOLO-NAS; its classes are
+renamed with --map, as those of the data.
+
+examples:
+  vedette model train data.yaml --arch n --init vedette-n.pth --epochs 30 --out run --freeze-backbone
+  vedette model train train.json --val val.json --arch n --init none --minutes 600 --size 640x384,416x256 --out run \\
+    --pseudo pseudo.json --teacher yolox_nano.onnx --teacher nanodet_plus_m.onnx \\
+    --map car=vehicle,bus=vehicle,truck=vehicle,bicycle=bike,motorcycle=bike
+  vedette model train train.json --val val.json --out run --resume
+"""
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train or fine-tune a detector",
+        description="Train a YOLO-NAS, from random weights or from a checkpoint.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="what to learn from")
+    add("--images", type=Path, metavar="FOLDER", help="where the pictures of a COCO JSON file are")
+    add("--split", default="train", metavar="NAME", help="which part of a data.yaml (%(default)s)")
+    add("--sources", metavar="A,B,…", help="only images whose `source` is one of these")
+    add("--weigh", metavar="SOURCE=N,…", help="draw images of a source N times as often")
+    add("--mix", metavar="DATA=SHARE", help="draw this share of the pictures from a second set: scenes/=0.2")
+    add("--val", type=Path, action="append", default=[], metavar="VAL", help="what to choose by; repeatable")
+    add("--arch", choices=("n", "s", "m", "l"), help="the size of the network")
+    add("--classes", metavar="A,B,…", help="what it shall know (the classes of DATA)")
+    add("--init", metavar="CHECKPOINT", help="weights to start from, or none")
+    add("--out", type=Path, required=True, metavar="DIR", help="where the run is kept")
+    add("--resume", action="store_true", help="go on with OUT/last.pth, with the options that it was started with")
+    add("--freeze-backbone", action="store_true", help="learn neck and heads only: for few pictures")
+    add("--teacher", type=Path, action="append", default=[], metavar="FILE", help="learn from it; repeatable")
+    add("--map", default="", metavar="A=B,…", help="take class A of the data or a teacher for class B")
+    add("--pseudo", type=Path, metavar="JSON", help="boxes with scores for classes without labels (COCO results)")
+    add("--distill", type=float, metavar="W", help="what the teachers count beside the labels (1)")
+    add("--size", metavar="WxH,…", help="input sizes; the first is that of validation (640x384)")
+    add("--batch", type=int, metavar="N", help="pictures in a step (16)")
+    add("--epochs", type=float, metavar="N", help="end after so many passes")
+    add("--minutes", type=float, metavar="N", help="end after so much time")
+    add("--rate", type=float, metavar="R", help="highest learning rate (0.001)")
+    add("--optimizer", choices=("adamw", "sgd"), help="(adamw)")
+    add("--weight-decay", type=float, metavar="W", help="(0.02)")
+    add("--warmup", type=int, metavar="STEPS", help="steps of rising rate (200)")
+    add("--ema", type=float, metavar="D", help="decay of the averaged weights (0.9995)")
+    add("--precision", choices=("bf16", "fp16", "fp32"), help="of the forward pass (bf16)")
+    add("--calm", type=float, metavar="SHARE", help="last share of the run without augmentation (0.1)")
+    add("--mosaic", type=float, metavar="P", help="how often four pictures are one (0.5)")
+    add("--no-augment", action="store_true", help="pictures as they are, and mirrored")
+    add("--classification", choices=("varifocal", "quality"), help="loss of the classes (varifocal)")
+    add("--box", choices=("giou", "ciou"), help="loss of the boxes (giou)")
+    add("--balance", choices=("none", "weights", "resample"), help="what to do for rare classes (none)")
+    add("--evaluate-minutes", type=float, metavar="N", help="how often to validate (5)")
+    add("--seed", type=int, metavar="N", help="(0)")
+    add("--threads", type=int, metavar="N", help="of torch, and as many that make batches (the cores at hand)")
+    add("--device", default="auto", metavar="D", help="cpu, cuda or auto (%(default)s)")
+    add("--json", type=Path, metavar="OUT", help="write the report to this file")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit status 0; raises UsageError, DataError, ModelError."""
+    check_writable(arguments.json)
+    # Threads of torch must not spin while those that make batches want the cores. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from engines.train import train
+    from pipeline.clock import SystemClock
+
+    dataset = _dataset(arguments)
+    materials = _materials(arguments, dataset)
+    options = _options(arguments, dataset)
+    with _bar() as (moved, say):
+        report = train(
+            options,
+            materials,
+            arguments.out,
+            now_ns=SystemClock().mono_ns,
+            resume=arguments.resume,
+            moved=moved,
+            say=say,
+        )
+    print("\n".join(_lines(report)))
+    if arguments.json is not None:
+        write_json(arguments.json, report)
+    return 0
+
+
+def _dataset(arguments: argparse.Namespace) -> Dataset:
+    from engines.datasets import open_dataset
+
+    dataset = open_dataset(arguments.data, images=arguments.images, split=arguments.split)
+    if arguments.sources is None:
+        return dataset
+    wanted = _words(arguments.sources)
+    parts = {image.part for image in dataset.images}
+    for name in wanted:
+        if name not in parts:
+            msg = f"--sources: {arguments.data} has no images of {name!r}"
+            raise UsageError(msg, hint=f"it has: {', '.join(sorted(part for part in parts if part)) or 'none named'}")
+    return dataset.chosen(lambda image: image.part in wanted)
+
+
+def _materials(arguments: argparse.Namespace, dataset: Dataset) -> Materials:
+    import torch
+
+    from engines.datasets import open_dataset, parse_map
+    from engines.train import Materials
+
+    extra = None if arguments.mix is None else open_dataset(_mix(arguments.mix)[0], split=arguments.split)
+    for file in (arguments.pseudo, *arguments.teacher):
+        if file is not None and not file.is_file():
+            msg = f"{file}: no such file"
+            raise UsageError(msg)
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device != "cpu" and not torch.cuda.is_available():
+        msg = f"--device: expected cpu on this machine, got {device!r}: torch sees no GPU"
+        raise UsageError(msg)
+    return Materials(
+        data=dataset,
+        extra=extra,
+        validation=tuple(open_dataset(path, split="val") for path in arguments.val),
+        pseudo=arguments.pseudo,
+        teachers=tuple(arguments.teacher),
+        names=parse_map(arguments.map) if arguments.map else {},
+        weigh=_weigh(arguments.weigh),
+        init=_init(arguments),
+        device=device,
+    )
+
+
+def _init(arguments: argparse.Namespace) -> Path | None:
+    if arguments.resume or arguments.init == "none":
+        return None
+    if arguments.init is None:
+        msg = "--init: expected a checkpoint to start from, or none"
+        raise UsageError(msg)
+    path = Path(arguments.init)
+    if not path.is_file():
+        msg = f"--init: no such checkpoint: {path}"
+        raise UsageError(msg, hint="give a .pth, or none for random weights")
+    return path
+
+
+def _mix(text: str) -> tuple[Path, float]:
+    path, _, share = text.rpartition("=")
+    try:
+        value = float(share)
+    except ValueError:
+        value = -1.0
+    if not path or not 0.0 < value < 1.0:
+        msg = f"--mix: expected DATA=SHARE with a share between 0 and 1, got {text!r}"
+        raise UsageError(msg)
+    return Path(path), value
+
+
+def _weigh(text: str | None) -> dict[str, float]:
+    pairs = {}
+    for word in _words(text or ""):
+        name, _, factor = word.partition("=")
+        try:
+            pairs[name] = float(factor)
+        except ValueError:
+            pairs[name] = -1.0
+        if not pairs[name] > 0.0:
+            msg = f"--weigh: expected SOURCE=NUMBER with a number > 0, got {word!r}"
+            raise UsageError(msg)
+    return pairs
+
+
+def _options(arguments: argparse.Namespace, dataset: Dataset) -> TrainOptions:
+    import msgspec
+
+    from engines.train import TrainOptions
+
+    if not arguments.resume:
+        if arguments.arch is None:
+            msg = "--arch: expected n, s, m or l"
+            raise UsageError(msg)
+        if arguments.epochs is None and arguments.minutes is None:
+            msg = "--epochs or --minutes: expected when to end"
+            raise UsageError(msg)
+    classes = _words(arguments.classes) if arguments.classes else list(dataset.classes)
+    if not classes or len(set(classes)) != len(classes):
+        msg = f"--classes: expected names that differ, got {', '.join(classes) or 'none'}"
+        raise UsageError(msg)
+    given: dict[str, Any] = {
+        "arch": arguments.arch or "n",
+        "classes": classes,
+        "sizes": _sizes(arguments.size or "640x384"),
+        "augment": not arguments.no_augment,
+        "freeze_backbone": arguments.freeze_backbone,
+        "warmup_steps": arguments.warmup,
+        "threads": arguments.threads or len(os.sched_getaffinity(0)),
+        "extra_share": None if arguments.mix is None else _mix(arguments.mix)[1],
+    }
+    same = (
+        "batch", "epochs", "minutes", "rate", "optimizer", "weight_decay", "ema", "precision", "calm", "mosaic",
+        "classification", "box", "balance", "distill", "evaluate_minutes", "seed",
+    )  # fmt: skip
+    given |= {name: getattr(arguments, name) for name in same}
+    try:
+        return msgspec.convert({name: value for name, value in given.items() if value is not None}, TrainOptions)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        name = where.rstrip("`").replace("_", "-").replace("warmup-steps", "warmup")
+        msg = f"--{name}: {what[:1].lower()}{what[1:].replace('`', '')}"
+        raise UsageError(msg, hint="`vedette model train --help` lists what may be given") from error
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    sizes = []
+    for word in _words(text):
+        width, _, height = word.partition("x")
+        if not (
+            width.isdecimal()
+            and height.isdecimal()
+            and all(32 <= int(s) <= 4096 and int(s) % 32 == 0 for s in (width, height))
+        ):
+            msg = f"--size: expected WIDTHxHEIGHT in multiples of 32, as 640x384, got {word!r}"
+            raise UsageError(msg)
+        sizes.append((int(width), int(height)))
+    if not sizes:
+        msg = f"--size: expected at least one size, got {text!r}"
+        raise UsageError(msg)
+    return sizes
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+@contextmanager
+def _bar() -> Iterator[tuple[Callable[[float], None], Callable[[str], None]]]:
+    """What moves the bar to a share, and what says a line above it; both on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not sys.stderr.isatty(), transient=True, console=console) as bar:
+        task = bar.add_task("training", total=1.0)
+        yield (
+            lambda share: bar.update(task, completed=share),
+            lambda line: console.print(line, markup=False),
+        )
+
+
+def _lines(report: TrainReport) -> list[str]:
+    lines = [f"{report.steps} steps, {report.images} pictures, {report.seconds / 60:.1f} minutes, {report.start}"]
+    for one in report.halves:
+        for name, half in (("choosing half", one.choosing), ("other half", one.other)):
+            if half is None:
+                continue
+            lines.append(f"{one.data}, {name}, {half.images} images:")
+            for each in half.classes:
+                if each.ap.ap is not None and each.ap.ap50 is not None:
+                    lines.append(f"  {each.name:<12} AP {100 * each.ap.ap:5.1f}  AP50 {100 * each.ap.ap50:5.1f}")
+    lines.append(f"best weights: {report.out}/best.pth")
+    return lines
