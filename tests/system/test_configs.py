@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.weights import find_model
 from tests.support.media import make_clip
 from tests.support.process import VedetteProcess
 from tests.support.redis_server import RedisServer, free_port
@@ -108,7 +109,8 @@ def test_the_configuration_with_files_ends_with_them(outside: Outside) -> None:
 
 def test_the_configuration_of_the_benchmark_publishes_to_both_sinks(outside: Outside) -> None:
     path = outside.place("bench.yaml")
-    with VedetteProcess(path, env={"CLIP": str(path.parent / "clips/archive.mp4")}) as vedette:
+    env = {"CLIP": str(path.parent / "clips/archive.mp4"), "MODEL": str(find_model("vedette-n"))}
+    with VedetteProcess(path, env=env) as vedette:
         assert vedette.wait() == 0, vedette.log
 
     ledger = check_summary(vedette.summary)

@@ -138,7 +138,9 @@ def test_in_a_terminal_it_shows_a_live_table_with_events_until_ctrl_c(demo: Demo
 
 
 def test_in_a_small_terminal_no_line_is_cut_but_the_events(demo: Demo) -> None:
-    status, shown = demo.run_in_terminal("--duration", "2", columns=80, rows=16)
+    status, shown = demo.run_in_terminal(
+        "--duration", "0", columns=80, rows=16, until=lambda text: text.count("streaming") > 40
+    )
 
     assert status == 0, shown
     assert "superseded" in shown
