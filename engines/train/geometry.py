@@ -28,7 +28,7 @@ Rect = tuple[int, int, int, int]
 class GeometryOptions:
     """How far geometry goes. Scales are relative to what fits the picture into its place."""
 
-    scale: tuple[float, float] = (0.5, 1.8)
+    scale: tuple[float, float] = (0.7, 1.8)
     turn_degrees: float = 5.0
     shear: float = 0.05
     stretch: float = 0.15
