@@ -6,7 +6,7 @@ the choice was worth.
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -30,13 +30,22 @@ _BATCH = 8
 
 
 def halves(dataset: Dataset) -> tuple[Dataset, Dataset]:
-    """The half to choose by, and the other: by whether the hash of an image's id is even. The order stays."""
-    even = [zlib.crc32(name.encode()) % 2 == 0 for name in image_ids(dataset)]
+    """The half to choose by, and the other: whether SHA-256 of an image's id begins with an even byte. In order."""
+    even = [hashlib.sha256(name.encode()).digest()[0] % 2 == 0 for name in image_ids(dataset)]
     return tuple(  # type: ignore[return-value] # two of them
         replace(
             dataset, images=tuple(image for image, mine in zip(dataset.images, even, strict=True) if mine is wanted)
         )
         for wanted in (True, False)
+    )
+
+
+def has_objects(dataset: Dataset) -> bool:
+    """Whether there is anything to be found, for which AP is defined."""
+    return any(
+        class_id in image.labelled and not crowd
+        for image in dataset.images
+        for class_id, crowd in zip(image.labels.class_ids.tolist(), image.labels.crowd.tolist(), strict=True)
     )
 
 
@@ -49,7 +58,7 @@ class Evaluator:
         self._spec = ModelSpec(
             name="in training", head="yolo_nas", classes=dataset.classes, input=InputSpec(size=size_wh)
         )
-        levels = replace_scale(self._spec.input)
+        levels = in_levels(self._spec.input)
         writer = PictureWriter(levels)
         self._pictures: U8 = np.empty((len(dataset), 3, size_wh[1], size_wh[0]), np.uint8)
         self._placements: list[Placement | str] = []
@@ -93,7 +102,7 @@ class Evaluator:
         return Found(size_wh=placement.source_wh, every=every, shown=nothing, near=nothing)
 
 
-def replace_scale(spec: InputSpec) -> InputSpec:
+def in_levels(spec: InputSpec) -> InputSpec:
     """The same, in levels."""
     import msgspec
 

@@ -30,8 +30,9 @@ class _Result(msgspec.Struct):
     score: float
 
 
-class _Id(msgspec.Struct):
+class _Image(msgspec.Struct):
     id: int
+    file_name: str
 
 
 class _Category(msgspec.Struct):
@@ -39,15 +40,15 @@ class _Category(msgspec.Struct):
     name: str
 
 
-class _Ids(msgspec.Struct):
-    images: list[_Id]
+class _Document(msgspec.Struct):
+    images: list[_Image]
     categories: list[_Category] = []
 
 
 def image_ids(dataset: Dataset) -> list[str]:
     """What names each image for good: its id in a COCO file, else its file's path in the data set."""
-    if dataset.path.suffix.lower() == ".json" or (dataset.path / "annotations.json").is_file():
-        return [str(image.id) for image in _document(dataset.path).images]
+    if (file := _coco_file(dataset.path)) is not None:
+        return [str(one) for one in _ids_of(dataset, _document(file))]
     root = dataset.path if dataset.path.is_dir() else dataset.path.parent
     return [
         image.path.relative_to(root).as_posix() if image.path.is_relative_to(root) else image.path.name
@@ -55,9 +56,24 @@ def image_ids(dataset: Dataset) -> list[str]:
     ]
 
 
-def _document(path: Path) -> _Ids:
-    file = path if path.is_file() else path / "annotations.json"
-    return msgspec.json.decode(file.read_bytes(), type=_Ids)
+def _coco_file(path: Path) -> Path | None:
+    file = path / "annotations.json" if path.is_dir() else path
+    return file if file.suffix.lower() == ".json" and file.is_file() else None
+
+
+def _document(file: Path) -> _Document:
+    return msgspec.json.decode(file.read_bytes(), type=_Document)
+
+
+def _ids_of(dataset: Dataset, document: _Document) -> list[int]:
+    """The id of each image that the data set still has, by its file's name: some may have been left out."""
+    ids = {image.file_name: image.id for image in document.images}
+
+    def of(path: Path) -> int:
+        names = ("/".join(path.parts[-count:]) for count in range(1, len(path.parts) + 1))
+        return next(ids[name] for name in names if name in ids)
+
+    return [of(image.path) for image in dataset.images]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,7 +88,8 @@ class PseudoBoxes:
 
 def read_pseudo(path: Path, dataset: Dataset, *, take: float = TAKE, trust: float = TRUST) -> PseudoBoxes:
     """Read a results list for the images of a COCO file. Raises DataError."""
-    if dataset.path.suffix.lower() != ".json":
+    file = _coco_file(dataset.path)
+    if file is None:
         msg = f"{path}: pseudo-labels go by COCO's image ids, and {dataset.path} is no COCO JSON"
         raise DataError(msg)
     try:
@@ -83,7 +100,8 @@ def read_pseudo(path: Path, dataset: Dataset, *, take: float = TAKE, trust: floa
     except msgspec.DecodeError as error:
         msg = f"{path}: expected a COCO results list (image_id, category_id, bbox, score): {error}"
         raise DataError(msg) from error
-    document = _document(dataset.path)
+    document = _document(file)
+    ids = _ids_of(dataset, document)
     class_of = {
         category.id: dataset.classes.index(category.name)
         for category in document.categories
@@ -93,11 +111,11 @@ def read_pseudo(path: Path, dataset: Dataset, *, take: float = TAKE, trust: floa
     for result in results:
         if result.category_id in class_of:
             by_image[result.image_id].append(result)
-    if not any(image.id in by_image for image in document.images):
+    if not any(one in by_image for one in ids):
         msg = f"{path}: has no box for an image of {dataset.path}"
         raise DataError(msg, hint="the ids must be those of the data set, and so must the categories")
     classes = len(dataset.classes)
-    rows = tuple(_row(by_image.get(image.id, []), class_of, classes, take, trust) for image in document.images)
+    rows = tuple(_row(by_image.get(one, []), class_of, classes, take, trust) for one in ids)
     return PseudoBoxes(rows=rows)
 
 
