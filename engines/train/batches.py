@@ -20,9 +20,10 @@ from torch import Tensor
 
 from engines.train.appearance import AppearanceOptions, changed
 from engines.train.geometry import GeometryOptions, composed, letterboxed
+from engines.train.host_teacher import HostTeacher
 from engines.train.sample import Sample
 from engines.train.targets import Targets, collate
-from engines.train.teachers import HostTeacher, Taught
+from engines.train.teachers import Taught
 from engines.types import SizeWH
 
 

@@ -65,7 +65,7 @@ class Student:
         self.network: YoloNas = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._loss = loss or LossOptions(classification=options.classification, box=options.box)
         self._distill = distill or DistillOptions(box=options.box)
-        self._teachers = list(teachers)
+        self.teachers = list(teachers)
         self.frozen = options.freeze_backbone
         if self.frozen:
             self.network.backbone.requires_grad_(False)
@@ -89,7 +89,7 @@ class Student:
         raw, neck = self._seen(images)
         losses = detection_loss(raw, targets, self._loss)
         taught = [one.to(self.device) for one in batch.taught]
-        taught += [teacher.look(images) for teacher in self._teachers]
+        taught += [teacher.look(images) for teacher in self.teachers]
         dense, features = self._taught(raw, neck, taught)
         total = losses.total + dense + features
         self.optimizer.zero_grad(set_to_none=True)
