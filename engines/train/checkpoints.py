@@ -7,6 +7,7 @@ averaged weights. A file appears whole or not at all.
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from engines.yolo_nas import YoloNas
 from vedette.errors import ModelError
 
 _FORMAT = 1
+# What torch.load raises for files that are not its own, and what looking into others does.
+_REFUSALS = (
+    pickle.UnpicklingError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def save_run(path: Path, state: dict[str, Any], options: TrainOptions, progress: dict[str, Any]) -> None:
@@ -41,14 +46,16 @@ def load_run(path: Path) -> tuple[dict[str, Any], TrainOptions, dict[str, Any]]:
         raise ModelError(msg, hint="without --resume the run begins anew")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["vedette_train"] != _FORMAT:
-            msg = f"{path}: expected a run of format {_FORMAT}, got {content['vedette_train']!r}"
-            raise ModelError(msg)
+        kind = content["vedette_train"]
         options = msgspec.convert(content["options"], TrainOptions)
         progress: dict[str, Any] = content["progress"]
-    except (RuntimeError, KeyError, TypeError, EOFError, ValueError, msgspec.ValidationError, OSError) as error:
-        msg = f"{path}: is no checkpoint of a run: {str(error).splitlines()[0][:150]}"
+    except _REFUSALS as error:
+        why = (str(error) or type(error).__name__).splitlines()[0][:150]
+        msg = f"{path}: is no checkpoint of a run: {why}"
         raise ModelError(msg, hint="--resume takes OUT/last.pth as this program wrote it") from error
+    if kind != _FORMAT:
+        msg = f"{path}: expected a run of format {_FORMAT}, got {kind!r}"
+        raise ModelError(msg, hint="it is of another version of Vedette")
     keys = ("net", "ema_net", "adapters", "optimizer", "scaler")
     return {key: content[key] for key in keys}, options, progress
 

@@ -6,6 +6,7 @@ model train`. The clock is the caller's.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from engines.datasets import Dataset, match_classes
 from engines.train.appearance import AppearanceOptions
 from engines.train.batches import Batches, BatchOptions, balanced, class_weights
 from engines.train.checkpoints import load_run, save_run, save_weights
-from engines.train.evaluate import Evaluator, halves, mean_ap
+from engines.train.evaluate import Evaluator, halves, has_objects, mean_ap
 from engines.train.geometry import CALM, GeometryOptions
+from engines.train.host_teacher import HostTeacher
 from engines.train.loss import LossOptions
 from engines.train.options import TrainOptions
 from engines.train.pictures import load_samples
@@ -29,10 +31,10 @@ from engines.train.sample import Sample
 from engines.train.schedule import progress, rate
 from engines.train.start import first_network
 from engines.train.student import StepReport, Student
-from engines.train.teachers import DeviceTeacher, HostTeacher
+from engines.train.teachers import DeviceTeacher
 from engines.validate import ApReport
 from engines.yolo_nas import YoloNas
-from vedette.errors import DataError
+from vedette.errors import DataError, UsageError
 
 _LOG_EVERY = 20  # steps between rows of the table
 
@@ -118,18 +120,22 @@ def train(
         options = saved[1]
     samples, batches, problems = _batches(options, materials, say)
     network, start = first_network(options, materials.init if saved is None else None)
-    say(f"{start}; {len(samples)} pictures, {batches.steps_per_epoch} steps an epoch")
     student = _student(options, materials, network, samples, device, batches)
+    _check_names(materials, batches, student)
+    say(f"{start}; {len(samples)} pictures, {batches.steps_per_epoch} steps an epoch")
     where = _Where()
     if saved is not None:
         student.load(saved[0])
         where = msgspec.convert(saved[2], _Where)
-    choosing = [half for half in (halves(one)[0] for one in materials.validation) if half.is_labelled and len(half)]
-    evaluators = [Evaluator(half, options.sizes[0]) for half in choosing]
+    validation = [_in_classes(one, options.classes, materials.names) for one in materials.validation]
+    for one in validation:
+        if not has_objects(halves(one)[0]):
+            say(f"{one.path}: the half to choose by has no labelled object; nothing is chosen by it")
+    evaluators = [Evaluator(half, options.sizes[0]) for half, _ in map(halves, validation) if has_objects(half)]
 
     loop = _Loop(options, student, batches, evaluators, where, out, now_ns, say)
     loop.run(most_steps, moved)
-    return _report(options, materials, out, start, where, problems, device)
+    return _report(options, validation, out, start, where, problems, device)
 
 
 def _batches(options: TrainOptions, materials: Materials, say: Say) -> tuple[list[Sample], Batches, list[str]]:
@@ -213,6 +219,20 @@ def _student(
         teachers=on_device,
         host_features=[teacher.widths for teacher in batches.teachers],
     )
+
+
+def _check_names(materials: Materials, batches: Batches, student: Student) -> None:
+    """Raise UsageError for a class to be renamed that nobody has."""
+    sets = [materials.data, *([] if materials.extra is None else [materials.extra]), *materials.validation]
+    spoken = [one.classes for one in sets]
+    spoken += [one.classes for one in batches.teachers]
+    spoken += [one.classes for one in student.teachers]
+    known = {name for classes in spoken for name in classes}
+    for name in materials.names:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), 1)
+            msg = f"--map: neither the data nor a teacher has a class {name!r}"
+            raise UsageError(msg, hint=f"did you mean {near[0]!r}?" if near else None)
 
 
 class _Loop:
@@ -333,7 +353,7 @@ class _Loop:
 
 def _report(
     options: TrainOptions,
-    materials: Materials,
+    validation: Sequence[Dataset],
     out: Path,
     start: str,
     where: _Where,
@@ -344,13 +364,13 @@ def _report(
 
     best = load_checkpoint(out / "best.pth").network
     reports = []
-    for dataset in materials.validation:
+    for dataset in validation:
         parts = [
-            Evaluator(half, options.sizes[0]).ap(best, device) if len(half) and half.is_labelled else None
+            Evaluator(half, options.sizes[0]).ap(best, device) if has_objects(half) else None
             for half in halves(dataset)
         ]
         reports.append(HalfReport(data=str(dataset.path), choosing=parts[0], other=parts[1]))
-    validated = bool(materials.validation)
+    validated = any(report.choosing is not None for report in reports)
     return TrainReport(
         out=str(out),
         start=start,

@@ -1,0 +1,247 @@
+"""Whole runs, small: something is learnt, a run goes on exactly, what is wrong is said in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from engines.datasets import open_dataset
+from engines.train import Materials, TrainOptions, train
+from engines.train.appearance import AppearanceOptions
+from engines.train.batches import Batches, BatchOptions
+from engines.train.checkpoints import load_run, save_weights
+from engines.train.evaluate import Evaluator
+from engines.train.geometry import CALM
+from engines.train.pictures import load_samples
+from engines.train.schedule import progress, rate
+from engines.train.start import first_network
+from engines.train.student import Student
+from engines.yolo_nas import YoloNas, load_checkpoint
+from engines.yolo_nas.random_weights import random_network
+from engines.yolo_nas.variants import Variant
+from pipeline.clock import SystemClock
+from tests.support.datasets import coco_set, random_things, write_picture
+from tests.support.models import CLASSES
+from vedette.cli.main import main
+from vedette.errors import ModelError
+
+NOW = SystemClock().mono_ns
+SMALL: dict[str, Any] = {"arch": "n", "classes": CLASSES, "sizes": ((96, 64),), "batch": 2, "threads": 1, "epochs": 4}
+
+
+# A network like N with a third of its blocks and channels.
+THIN = Variant(
+    name="n", stem=16, stage_out=(24, 32, 48, 64), stage_blocks=(1, 1, 1, 1), stage_hidden=(8, 16, 16, 24),
+    stage_concat=(False, False, False, False), context_out=64, neck_out=(32, 32, 32, 48), neck_blocks=(1, 1, 1, 1),
+    neck_hidden=(16, 16, 16, 16), head_width=(32, 32, 32),
+)  # fmt: skip
+
+
+def test_eight_pictures_are_learnt_by_heart(tmp_path: Path) -> None:
+    data, steps = open_dataset(coco_set(tmp_path / "set", 8, sizes=((96, 64),))), 160
+    options = TrainOptions(
+        arch="n", classes=CLASSES, epochs=steps, rate=8e-3, warmup_steps=10, ema=0.9, precision="fp32"
+    )
+    samples, _ = load_samples(data, longest_px=96)
+    made = BatchOptions(batch=8, sizes=((96, 64),), seed=0, classes=3, geometry=CALM, appearance=AppearanceOptions())
+    batches = Batches(samples, [1.0] * 8, made)
+    torch.manual_seed(0)
+    student = Student(YoloNas(THIN, 3), options, device=torch.device("cpu"))
+    losses = [
+        student.step(batches.make(step, calm=True), step, rate(options, step, step / steps)).total
+        for step in range(steps)
+    ]
+    assert losses[-1] < 0.3 * losses[0]
+    ap = Evaluator(data, (96, 64)).ap(student.average.network, torch.device("cpu"))
+    assert ap.mean.ap is not None
+    assert ap.mean.ap > 0.9
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    state, _, where = load_run(out / "last.pth")
+    assert where["step"] == 4
+    flat = {f"net.{key}": value for key, value in state["net"].items()}
+    flat |= {f"ema.{key}": value for key, value in state["ema_net"].items()}
+    for number, one in state["optimizer"]["state"].items():
+        flat |= {f"optimizer.{number}.{key}": value for key, value in one.items()}
+    return flat
+
+
+@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "bf16"), ("sgd", "fp32")])
+def test_two_steps_and_two_more_are_four_steps(tmp_path: Path, optimizer: str, precision: str) -> None:
+    data = open_dataset(coco_set(tmp_path / "set", 5))
+    options = TrainOptions(**SMALL, optimizer=optimizer, precision=precision, warmup_steps=3)  # type: ignore[arg-type]
+    materials = Materials(data=data)
+    train(options, materials, tmp_path / "whole", now_ns=NOW, most_steps=4)
+    train(options, materials, tmp_path / "parts", now_ns=NOW, most_steps=2)
+    train(options, materials, tmp_path / "parts", now_ns=NOW, most_steps=2, resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    differing = [key for key, value in whole.items() if not torch.equal(value, parts[key])]
+    assert not differing
+    best = [(tmp_path / name / "best.pth") for name in ("whole", "parts")]
+    one, other = (torch.load(path, weights_only=True)["net"] for path in best)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_frozen_backbone_stays_as_it_was(tmp_path: Path) -> None:
+    start = tmp_path / "start.pth"
+    save_weights(start, random_network("n", 3, seed=2), CLASSES, (96, 64), half=False)
+    options = TrainOptions(**SMALL, freeze_backbone=True, precision="fp32")
+    data = open_dataset(coco_set(tmp_path / "set", 4))
+    train(options, Materials(data=data, init=start), tmp_path / "out", now_ns=NOW, most_steps=2)
+    before, after = load_checkpoint(start).network.state_dict(), load_run(tmp_path / "out" / "last.pth")[0]["net"]
+    assert all(torch.equal(before[key], after[key]) for key in before if key.startswith("backbone."))
+    assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith("neck."))
+
+
+def test_classes_of_the_same_name_keep_their_weights(tmp_path: Path) -> None:
+    start = tmp_path / "start.pth"
+    save_weights(start, random_network("n", 3, seed=2), ("cat", "dog", "cow"), (96, 64), half=False)
+    options = TrainOptions(arch="n", classes=("cow", "fox"), epochs=1)
+    network, line = first_network(options, start)
+    key = "heads.head1.cls_pred.weight"
+    given = load_checkpoint(start).network.state_dict()
+    assert torch.equal(network.state_dict()[key][0], given[key][2])
+    assert not torch.equal(network.state_dict()[key][1], given[key][1])
+    assert torch.equal(
+        network.state_dict()["backbone.stem.conv.post_bn.weight"], given["backbone.stem.conv.post_bn.weight"]
+    )
+    assert "classes kept: cow" in line
+    with pytest.raises(ModelError, match="holds a YOLO-NAS N, expected S"):
+        first_network(TrainOptions(arch="s", classes=("cow",), epochs=1), start)
+
+
+def test_the_rate_rises_then_falls_and_time_counts_too() -> None:
+    options = TrainOptions(arch="n", classes=("a",), epochs=10, minutes=2, rate=1.0, warmup_steps=4, final_rate=0.1)
+    assert [rate(options, step, 0.0) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert rate(options, 100, 0.5) == pytest.approx(0.55)
+    assert rate(options, 100, 1.0) == pytest.approx(0.1)
+    assert progress(options, 50, 10, 0.0) == pytest.approx(0.5)
+    assert progress(options, 50, 10, 90.0) == pytest.approx(0.75)
+
+
+def yolo_folder(folder: Path, count: int = 6) -> Path:
+    rng = np.random.default_rng(1)
+    for index in range(count):
+        things = random_things(rng, (90, 60))
+        write_picture(folder / "images" / f"{index}.png", (90, 60), things)
+        lines = [
+            f"{CLASSES.index(colour)} {(x1 + x2) / 180} {(y1 + y2) / 120} {(x2 - x1) / 90} {(y2 - y1) / 60}"
+            for colour, (x1, y1, x2, y2) in things.items()
+        ]
+        (folder / "labels").mkdir(exist_ok=True)
+        (folder / "labels" / f"{index}.txt").write_text("\n".join(lines))
+    (folder / "data.yaml").write_text("train: images\nval: images\nnames: [red, green, blue]\n")
+    return folder
+
+
+QUICK = ("--arch", "n", "--init", "none", "--size", "96x64", "--batch", "2", "--epochs", "1", "--threads", "1")
+
+
+def test_one_command_makes_a_checkpoint_of_a_yolo_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = yolo_folder(tmp_path / "data", 8), tmp_path / "run"
+    words = ["model", "train", str(data), "--val", str(data), "--out", str(out), "--json", str(tmp_path / "r.json")]
+    assert main([*words, *QUICK]) == 0
+    said, err = capsys.readouterr()
+    assert "4 steps, 8 pictures" in said
+    assert "choosing half" in said
+    assert "from random weights" in err
+    assert {path.name for path in out.iterdir()} == {"best.pth", "last.pth", "run.csv", "run.svg"}
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["steps"] == 4
+    assert report["options"]["sizes"] == [[96, 64]]
+    assert load_checkpoint(out / "best.pth").class_names == CLASSES
+    assert (out / "best.pth").stat().st_size < 7e6
+
+    assert main(["model", "train", str(data), "--out", str(out), "--resume"]) == 0
+    assert "4 steps" in capsys.readouterr().out
+
+
+def test_a_run_can_take_classes_sources_and_a_second_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = coco_set(tmp_path / "set", 4)
+    document = json.loads(data.read_text())
+    for index, image in enumerate(document["images"]):
+        image["source"] = "yard" if index % 2 else "street"
+    data.write_text(json.dumps(document))
+    second = yolo_folder(tmp_path / "second")
+    words = ["model", "train", str(data), "--out", str(tmp_path / "run"), "--sources", "yard", "--weigh", "yard=2"]
+    words += ["--mix", f"{second}=0.25", "--classes", "blue,red", "--balance", "resample", "--map", "green=red"]
+    assert main([*words, *QUICK]) == 0
+    assert "2 pictures, 1 steps an epoch" in capsys.readouterr().err
+    assert load_checkpoint(tmp_path / "run" / "best.pth").class_names == ("blue", "red")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("--arch", ""), "--arch"),
+        (("--init", "none.pth"), "--init: no such checkpoint"),
+        (("--size", "100x64"), "--size: expected WIDTHxHEIGHT in multiples of 32"),
+        (("--size", ","), "--size: expected at least one size"),
+        (("--batch", "0"), "--batch: expected"),
+        (("--rate", "-1"), "--rate: expected"),
+        (("--epochs", "0"), "--epochs: expected"),
+        (("--calm", "2"), "--calm: expected"),
+        (("--classes", "red,red"), "--classes: expected names that differ"),
+        (("--sources", "moon"), "has no images of 'moon'"),
+        (("--mix", "x"), "--mix: expected DATA=SHARE"),
+        (("--mix", "x=2"), "--mix: expected DATA=SHARE"),
+        (("--weigh", "a=b"), "--weigh: expected SOURCE=NUMBER"),
+        (("--teacher", "no.onnx"), "no.onnx: no such file"),
+        (("--pseudo", "no.json"), "no.json: no such file"),
+        (("--map", "car"), "--map: expected NAME=NAME"),
+        (("--map", "rod=red"), "--map: neither the data nor a teacher has a class 'rod'"),
+        (("--val", "no.json"), "no.json: no such file or folder"),
+        (("--device", "cuda:77"), "--device"),
+        (("--classes", "cat"), "no class in common"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    tmp_path: Path, change: tuple[str, str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = coco_set(tmp_path / "set", 2)
+    words = ["model", "train", str(data), "--out", str(tmp_path / "run"), *QUICK, *change]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert expected in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 3
+
+
+def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = coco_set(tmp_path / "set", 2)
+    words = ["model", "train", str(data), "--out", str(tmp_path / "run")]
+    for more, expected in (
+        ((), "--init: expected"),
+        (("--init", "none"), "--arch: expected"),
+        (("--init", "none", "--arch", "n"), "--epochs or --minutes: expected"),
+        (("--resume",), "no such checkpoint to go on from"),
+    ):
+        assert main([*words, *more]) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_a_spoilt_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "last.pth"
+    for content in (b"", b"nonsense", b"PK\x03\x04"):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"is no checkpoint of a run") as caught:
+            load_run(path)
+        assert "\n" not in caught.value.message
+    torch.save({"net": {}}, path)
+    with pytest.raises(ModelError, match="is no checkpoint of a run"):
+        load_run(path)
+
+
+def test_grey_pictures_train_too(tmp_path: Path) -> None:
+    data = yolo_folder(tmp_path / "data", 2)
+    for file in (data / "images").iterdir():
+        assert cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+    assert main(["model", "train", str(data), "--out", str(tmp_path / "run"), *QUICK]) == 0
