@@ -29,7 +29,7 @@ CONFIG ?=
 MODEL ?=
 DURATION ?=
 
-.PHONY: help install demo test test-gpu check schema bench constraints debian clean
+.PHONY: help install models demo test test-gpu check schema bench constraints debian clean
 
 help:  ## say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -37,6 +37,9 @@ help:  ## say what there is
 
 install: $(VENV)/.installed  ## make the environment (.venv) with the pipeline and its demonstration
 	@echo "Ready: $(BIN)/vedette --help, or make demo"
+
+models: $(VENV)/.installed-for-models  ## add what making models needs: torch for CPUs, ONNX, NNCF (another 1 GB)
+	@echo "Ready: $(BIN)/vedette model --help"
 
 demo: $(VENV)/.installed  ## see it work: 30 s of rendered cameras, or SOURCE=clip.mp4, or CONFIG=cameras.yaml; DURATION=0 is for ever
 	@exec $(BIN)/vedette demo $(if $(SOURCE),--source "$$SOURCE") $(if $(CONFIG),--config "$$CONFIG") \
@@ -114,6 +117,12 @@ $(BIN)/.tools: constraints/py311.txt constraints/py312.txt
 $(VENV)/.installed: $(BIN)/.tools pyproject.toml
 	@echo "Installing Vedette and what it needs, about half a minute (1 GB in .venv) …"
 	$(INSTALL) -e '.[cpu,demo]'
+	touch $@
+
+$(VENV)/.installed-for-models: $(VENV)/.installed
+	@echo "Installing what making models needs, about half a minute (another 1 GB in .venv) …"
+	$(call torch_for_cpus,$(PIP))
+	$(INSTALL) -e '.[cpu,demo,train]'
 	touch $@
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
