@@ -1,8 +1,9 @@
-"""What a calibration has seen, kept: histograms by tensor, beside what they are of.
+"""What a calibration has seen, kept: histograms by tensor and rounded weights, beside what they are of.
 
-They depend on the model, the pictures and how these become input, and on nothing that is chosen later (method,
-exclusions, signs), so that another choice costs no second look at the pictures. A cache is named after the pictures;
-one that is of another model or another version of this code, or that is damaged, is never used: `read` says why.
+They depend on the model, the pictures, how these become input and how weights are rounded, and on nothing that is
+chosen later (method, exclusions, signs), so that another choice costs no second look at the pictures. A cache is named
+after the pictures; one that is of another model or another version of this code, or that is damaged, is never used:
+`read` says why.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from engines.quantize.files import write_whole
 from engines.quantize.histogram import HALF, Histogram
+from engines.quantize.rounding import Rounded
+from engines.quantize.weights import Int8Weights
 from engines.spec import InputSpec
 from vedette.errors import DataError
 
@@ -27,10 +33,11 @@ VERSION = 1
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What histograms are of: hashes of the model file and of the pictures with the input's spec."""
+    """What was seen: hashes of the model file and of the pictures with the input's spec; how weights are rounded."""
 
     model: str
     pictures: str
+    rounding: str
     version: int = VERSION
 
 
@@ -42,17 +49,34 @@ class _Tensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     zeros: int
 
 
+class _Convolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: str
+    axis: int | None
+    shifted: bool
+
+
 class _Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`sha256` is of the arrays."""
+
     key: Key
     tensors: tuple[_Tensor, ...]
+    convolutions: tuple[_Convolution, ...]
     sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Cached:
-    """What was found: histograms, or None and what is wrong with the file ("" if there is none)."""
+class Found:
+    """What a calibration has found: histograms by tensor, rounded weights by convolution."""
 
-    histograms: Mapping[str, Histogram] | None
+    histograms: Mapping[str, Histogram]
+    rounded: Mapping[str, Rounded]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cached:
+    """What was found, or None and what is wrong with the file ("" if there is none)."""
+
+    found: Found | None
     problem: str
 
 
@@ -68,55 +92,94 @@ def hashes_of(images: Sequence[Path]) -> tuple[str, ...]:
     return tuple(hashes)
 
 
-def key_of(model_sha256: str, hashes: Sequence[str], spec: InputSpec) -> Key:
+def key_of(model_sha256: str, hashes: Sequence[str], spec: InputSpec, rounding: str) -> Key:
     """The key of a model and pictures, in any order, which `spec` makes inputs of."""
     together = hashlib.sha256(msgspec.json.encode(spec))
     for one in sorted(hashes):
         together.update(bytes.fromhex(one))
-    return Key(model=model_sha256, pictures=together.hexdigest())
+    return Key(model=model_sha256, pictures=together.hexdigest(), rounding=rounding)
 
 
 def cache_path(folder: Path, name: str, key: Key) -> Path:
-    """Where the histograms of a model called `name` for these pictures are kept."""
-    return folder / f"{name}-{key.pictures[:12]}.calibration"
+    """Where what was found of a model called `name` in these pictures is kept."""
+    return folder / f"{name}-{key.pictures[:12]}-{key.rounding}.calibration"
 
 
-def write(path: Path, key: Key, histograms: Mapping[str, Histogram]) -> None:
-    """Keep histograms, whole or not at all. Raises UsageError."""
-    counts = np.stack([histogram.counts for histogram in histograms.values()])
+def write(path: Path, key: Key, found: Found) -> None:
+    """Keep it, whole or not at all. Raises UsageError."""
+    arrays: dict[str, npt.NDArray[Any]] = {"counts": np.stack([one.counts for one in found.histograms.values()])}
+    convolutions = []
+    for place, (name, rounded) in enumerate(found.rounded.items()):
+        arrays |= {f"values{place}": rounded.weights.values, f"scales{place}": rounded.weights.scales}
+        if rounded.shift is not None:
+            arrays[f"shift{place}"] = rounded.shift
+        convolutions.append(_Convolution(name=name, axis=rounded.weights.axis, shifted=rounded.shift is not None))
     tensors = tuple(
         _Tensor(name=name, width=one.width, low=one.low, high=one.high, zeros=one.zeros)
-        for name, one in histograms.items()
+        for name, one in found.histograms.items()
     )
-    header = _Header(key=key, tensors=tensors, sha256=hashlib.sha256(counts.tobytes()).hexdigest())
+    header = _Header(key=key, tensors=tensors, convolutions=tuple(convolutions), sha256=_digest(arrays))
+    arrays["header"] = np.frombuffer(msgspec.json.encode(header), np.uint8)
     file = io.BytesIO()
-    np.savez_compressed(file, header=np.frombuffer(msgspec.json.encode(header), np.uint8), counts=counts)
+    np.savez_compressed(file, **arrays)
     write_whole({path: file.getvalue()})
 
 
 def read(path: Path, key: Key) -> Cached:
-    """The histograms in a cache, if they are of `key` and whole."""
+    """What is in a cache, if it is of `key` and whole."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            header = msgspec.json.decode(file["header"].tobytes(), type=_Header)
-            counts = file["counts"]
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = msgspec.json.decode(arrays.pop("header").tobytes(), type=_Header)
+        if header.key != key:
+            return Cached(
+                found=None, problem=f"{path}: the calibration cache is of {_other(header.key, key)}; made anew"
+            )
+        if _digest(arrays) != header.sha256:
+            return Cached(found=None, problem=f"{path}: the calibration cache is damaged (its checksum); made anew")
+        return Cached(found=_unpacked(header, arrays), problem="")
     except FileNotFoundError:
-        return Cached(histograms=None, problem="")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+        return Cached(found=None, problem="")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, msgspec.MsgspecError) as error:
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Cached(histograms=None, problem=f"{path}: the calibration cache is damaged ({words}); made anew")
-    if header.key != key:
-        differs = [name for name in Key.__struct_fields__ if getattr(header.key, name) != getattr(key, name)]
-        said = {"model": "another model file", "pictures": "other pictures", "version": "another version of Vedette"}
-        what = " and ".join(said[name] for name in differs)
-        return Cached(histograms=None, problem=f"{path}: the calibration cache is of {what}; made anew")
-    good = counts.shape == (len(header.tensors), 2 * HALF) and counts.dtype == np.int64
-    if not good or hashlib.sha256(counts.tobytes()).hexdigest() != header.sha256:
-        return Cached(
-            histograms=None, problem=f"{path}: the calibration cache is damaged (its checksum is wrong); made anew"
-        )
-    histograms = {
-        tensor.name: Histogram(width=tensor.width, counts=row, low=tensor.low, high=tensor.high, zeros=tensor.zeros)
-        for tensor, row in zip(header.tensors, counts, strict=True)
+        return Cached(found=None, problem=f"{path}: the calibration cache is damaged ({words}); made anew")
+
+
+def _other(got: Key, wanted: Key) -> str:
+    said = {
+        "model": "another model file",
+        "pictures": "other pictures",
+        "rounding": "another rounding",
+        "version": "another version of Vedette",
     }
-    return Cached(histograms=histograms, problem="")
+    return " and ".join(words for name, words in said.items() if getattr(got, name) != getattr(wanted, name))
+
+
+def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    together = hashlib.sha256()
+    for name in sorted(arrays):
+        together.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        together.update(arrays[name].tobytes())
+    return together.hexdigest()
+
+
+def _unpacked(header: _Header, arrays: Mapping[str, npt.NDArray[Any]]) -> Found:
+    """Raises KeyError or ValueError if the header and the arrays do not fit."""
+    histograms = {
+        tensor.name: Histogram(
+            width=tensor.width,
+            counts=row.reshape(2 * HALF),
+            low=tensor.low,
+            high=tensor.high,
+            zeros=tensor.zeros,
+        )
+        for tensor, row in zip(header.tensors, arrays["counts"], strict=True)
+    }
+    rounded = {
+        one.name: Rounded(
+            weights=Int8Weights(values=arrays[f"values{place}"], scales=arrays[f"scales{place}"], axis=one.axis),
+            shift=arrays[f"shift{place}"] if one.shifted else None,
+        )
+        for place, one in enumerate(header.convolutions)
+    }
+    return Found(histograms=histograms, rounded=rounded)

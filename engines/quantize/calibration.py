@@ -1,4 +1,4 @@
-"""From pictures to the range of every tensor that is rounded."""
+"""From pictures to rounded weights, and to the range of every tensor that is rounded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from functools import reduce
 from pathlib import Path
 
 from engines.quantize import cache
-from engines.quantize.cache import Key
-from engines.quantize.graph import Graph
+from engines.quantize.cache import Cached, Found, Key
+from engines.quantize.graph import Graph, quantizable
 from engines.quantize.histogram import Histogram
 from engines.quantize.options import QuantizeOptions
 from engines.quantize.placement import Placement
 from engines.quantize.ranges import Range, range_of
+from engines.quantize.rounding import round_all
 from engines.quantize.statistics import Progress, collect
+from engines.quantize.windows import Moments, windows_of
 from engines.spec import InputSpec
 
 logger = logging.getLogger(__name__)
@@ -23,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Seen:
-    """The histograms of a network's tensors; `remark` says what became of the cache, "" if there is nothing to say."""
+    """What was found in the pictures; `remark` says what was wrong with an older cache, "" if nothing was."""
 
-    histograms: Mapping[str, Histogram]
+    found: Found
     cached: bool
     remark: str
 
@@ -35,30 +37,36 @@ def see(
     tensors: Sequence[str],
     images: Sequence[Path],
     spec: InputSpec,
+    options: QuantizeOptions,
     *,
     key: Key,
     name: str,
     cache_dir: Path | None,
-    progress: Progress = lambda _done, _all: None,
+    progress: Progress,
 ) -> Seen:
-    """Histograms of `tensors` at least: out of the cache, or of the pictures themselves (and then kept)."""
-    if cache_dir is None:
-        return Seen(histograms=collect(graph, tensors, images, spec, progress), cached=False, remark="")
-    path = cache.cache_path(cache_dir, name, key)
-    found = cache.read(path, key)
-    remark = found.problem
+    """Histograms of `tensors` at least, and rounded weights: out of the cache, or of the pictures (and then kept)."""
+    path = None if cache_dir is None else cache.cache_path(cache_dir, name, key)
+    cached = Cached(found=None, problem="") if path is None else cache.read(path, key)
+    remark = cached.problem
     known: tuple[str, ...] = ()
-    if found.histograms is not None:
-        known = tuple(found.histograms)
-        lacking = [tensor for tensor in tensors if tensor not in found.histograms]
+    if cached.found is not None:
+        known = tuple(cached.found.histograms)
+        lacking = [tensor for tensor in tensors if tensor not in known]
         if not lacking:
-            return Seen(histograms=found.histograms, cached=True, remark="")
+            return Seen(found=cached.found, cached=True, remark="")
         remark = f"{path}: the calibration cache lacks {len(lacking)} tensors, {lacking[0]!r} among them; made anew"
     if remark:
         logger.warning("%s", remark)
-    histograms = collect(graph, [*known, *tensors], images, spec, progress)
-    cache.write(path, key, histograms)
-    return Seen(histograms=histograms, cached=False, remark=remark)
+    convolutions = [node for node in graph.nodes if quantizable(graph, node)]
+    moments = None
+    if options.rounding == "compensated":
+        moments = Moments(windows for node in convolutions if (windows := windows_of(graph, node)) is not None)
+    histograms = collect(graph, [*known, *tensors], images, spec, moments=moments, progress=progress)
+    rounded = round_all(graph, convolutions, moments, per_channel=options.per_channel)
+    found = Found(histograms=histograms, rounded=rounded)
+    if path is not None:
+        cache.write(path, key, found)
+    return Seen(found=found, cached=False, remark=remark)
 
 
 def ranges_of(

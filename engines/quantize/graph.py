@@ -170,12 +170,12 @@ def _first_line(error: Exception) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
-def float_weights(graph: Graph, node: onnx.NodeProto) -> bool:
-    """Whether the node is a convolution whose weights are constant and float32."""
-    if node.op_type not in WEIGHTED or len(node.input) < 2:
+def quantizable(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether the node is a convolution of an activation with weights (and a bias) that are constant float32."""
+    if node.op_type not in WEIGHTED or node.input[0] in graph.constants:
         return False
-    weights = graph.constants.get(node.input[1])
-    return weights is not None and weights.data_type == onnx.TensorProto.FLOAT
+    constants = [graph.constants.get(name) for name in node.input[1:] if name]
+    return all(one is not None and one.data_type == onnx.TensorProto.FLOAT for one in constants)
 
 
 def scalar(graph: Graph, node: onnx.NodeProto) -> float | None:

@@ -108,13 +108,14 @@ def quantize(
         [*usual.sources, *chosen.sources],
         taken,
         spec.input,
-        key=key_of(file.sha256, hashes, spec.input),
+        options,
+        key=key_of(file.sha256, hashes, spec.input, _rounding(options)),
         name=model.stem,
         cache_dir=cache_dir,
         progress=progress,
     )
     known = dict.fromkeys(graph.inputs, input_range(spec.input))
-    ranges = ranges_of(chosen, seen.histograms, options, known)
+    ranges = ranges_of(chosen, seen.found.histograms, options, known)
     stem = out_dir / (name or model.stem)
     paths: dict[Form, Path] = {
         "unsigned": stem.with_name(f"{stem.name}-int8-unsigned.onnx"),
@@ -122,8 +123,7 @@ def quantize(
     }
     int8 = msgspec.structs.replace(spec, name=f"{spec.name}-int8", sha256="", gate=None, unverified=True)
     contents = {
-        path: _finished(write(graph, chosen, ranges, form, per_channel=options.per_channel), int8)
-        for form, path in paths.items()
+        path: _finished(write(graph, chosen, ranges, seen.found.rounded, form), int8) for form, path in paths.items()
     }
     write_whole(contents)
     report = Report(
@@ -136,6 +136,10 @@ def quantize(
         graph=_summary(graph, chosen, ranges),
     )
     return Quantized(unsigned=paths["unsigned"], signed=paths["signed"], report=report, used=hashes)
+
+
+def _rounding(options: QuantizeOptions) -> str:
+    return f"{options.rounding}-{'channel' if options.per_channel else 'tensor'}"
 
 
 def _spread(images: Sequence[Path], count: int) -> list[Path]:

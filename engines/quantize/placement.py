@@ -26,7 +26,7 @@ from fnmatch import fnmatchcase
 
 import onnx
 
-from engines.quantize.graph import WEIGHTED, Graph, float_weights, scalar
+from engines.quantize.graph import WEIGHTED, Graph, quantizable, scalar
 from engines.quantize.signs import never_negative, only_moves
 from vedette.errors import ModelError
 
@@ -91,10 +91,8 @@ def place(graph: Graph, *, exclude: Sequence[str] = (), up_branch_float: bool = 
             continue
         if node.name in reasons:
             left_float[node.name] = reasons[node.name]
-        elif not float_weights(graph, node):
+        elif not quantizable(graph, node):
             left_float[node.name] = "its weights are not constant float32"
-        elif node.input[0] in graph.constants:
-            left_float[node.name] = "what it reads is constant"
         else:
             convolutions.append(node)
     if not convolutions:

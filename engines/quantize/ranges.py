@@ -21,6 +21,10 @@ Method = Literal["entropy", "minmax", "percentile", "mse"]
 LEVELS = 255
 """Steps from the lowest to the highest value of an 8-bit integer."""
 
+_CLIPPING = 4.0
+"""What a clipped value's error weighs: it always has the same sign, so that a sum over inputs does not average it out
+as it does rounding (the seed's scores are off by 0.0073 with 1, by 0.0053 with 4, 0.0051 with 16; AP is the same)."""
+
 _CANDIDATES = 256
 """Ranges that are tried: one a 256th of the largest (finer ones changed no AP that we could see: a guess)."""
 
@@ -36,7 +40,7 @@ class Range:
         return Range(low=min(self.low, other.low), high=max(self.high, other.high))
 
 
-def range_of(histogram: Histogram, method: Method, *, percentile: float = 99.999) -> Range:
+def range_of(histogram: Histogram, method: Method, *, percentile: float = 99.9999) -> Range:
     """The range of a tensor by `method`. `percentile` (50..100] is the share kept below `high` and above `low`."""
     match method:
         case "minmax":
@@ -69,7 +73,7 @@ def by_percentile(histogram: Histogram, percentile: float) -> Range:
 
 
 def least_squares(histogram: Histogram) -> Range:
-    """The range whose expected squared error of rounding and clipping is least."""
+    """The range whose expected squared error of rounding and of clipping, weighed, is least."""
     whole = minmax(histogram)
     counts, centres = histogram.counts, histogram.centres()
     seen = np.flatnonzero(counts)
@@ -80,7 +84,7 @@ def least_squares(histogram: Histogram) -> Range:
         step = (high - low) / LEVELS
         clipped = np.maximum(centres - high, 0.0) + np.maximum(low - centres, 0.0)
         inside = int(counts[clipped == 0.0].sum())
-        return float(counts @ clipped**2) + inside * step * step / 12.0
+        return _CLIPPING * float(counts @ clipped**2) + inside * step * step / 12.0
 
     return _best(histogram, whole, loss)
 

@@ -23,7 +23,7 @@ from onnx import helper, numpy_helper
 from engines.quantize.graph import Graph
 from engines.quantize.placement import Placement, Scaled
 from engines.quantize.ranges import Range
-from engines.quantize.weights import OUTPUT_AXIS, to_int8
+from engines.quantize.rounding import Rounded
 
 Form = Literal["unsigned", "signed"]
 
@@ -51,17 +51,20 @@ def _scale(reach: float, levels: int) -> float:
 
 
 def write(
-    graph: Graph, placement: Placement, ranges: Mapping[str, Range], form: Form, *, per_channel: bool = True
+    graph: Graph, placement: Placement, ranges: Mapping[str, Range], rounded: Mapping[str, Rounded], form: Form
 ) -> onnx.ModelProto:
-    """The quantized model. `ranges`: one for every tensor that is placed, the same within a group."""
-    return _Writer(graph, form, per_channel=per_channel).model(placement, ranges)
+    """The quantized model. `ranges`: one for every tensor that is placed, the same within a group.
+
+    `rounded`: the weights of each placed convolution, by its name.
+    """
+    return _Writer(graph, form, rounded).model(placement, ranges)
 
 
 class _Writer:
-    def __init__(self, graph: Graph, form: Form, *, per_channel: bool) -> None:
+    def __init__(self, graph: Graph, form: Form, weights: Mapping[str, Rounded]) -> None:
         self._graph = graph
         self._form = form
-        self._per_channel = per_channel
+        self._weights = weights
         self._constants: dict[str, onnx.TensorProto] = {}
         self._renamed: dict[str, str] = {}
 
@@ -79,10 +82,10 @@ class _Writer:
             if node.output[0] in scaled:
                 nodes.append(self._scaled(node.output[0], scaled[node.output[0]], ranges))
                 continue
-            if node.name in converted:
-                nodes += self._weights(node)
             for place, name in enumerate(node.input):
                 node.input[place] = self._renamed.get(name, name)
+            if node.name in converted:
+                nodes.append(self._weighted(node))
             nodes.append(node)
             for output in node.output:
                 if output in placed:
@@ -121,23 +124,26 @@ class _Writer:
         inputs = [f"{scaled.tensor}/quantized", scale, f"{scaled.tensor}/zero_point"]
         return helper.make_node("DequantizeLinear", inputs, [product], name=f"{product}/DequantizeLinear")
 
-    def _weights(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """Int8 weights and the node that makes floats of them; made once if convolutions share them."""
-        name = node.input[1]
-        if name in self._renamed:
-            return []
-        axis = OUTPUT_AXIS[node.op_type] if self._per_channel else None
-        weights = to_int8(self._graph.array(name), axis)
+    def _weighted(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """Give the convolution int8 weights and its bias; returns the node that makes floats of the weights."""
+        rounded = self._weights[node.name]
+        weights = rounded.weights
+        name = f"{node.name}/weights"
         inputs = [
             self._constant(f"{name}/int8", weights.values),
             self._constant(f"{name}/scale", weights.scales),
             self._constant(f"{name}/zero_point", np.zeros(weights.scales.shape, np.int8)),
         ]
-        self._renamed[name] = f"{name}/dequantized"
-        made = helper.make_node("DequantizeLinear", inputs, [self._renamed[name]], name=f"{name}/DequantizeLinear")
-        if axis is not None:
-            made.attribute.append(helper.make_attribute("axis", axis))
-        return [made]
+        if rounded.shift is not None:
+            has_bias = len(node.input) > 2 and node.input[2]
+            bias = self._graph.array(node.input[2]) + rounded.shift if has_bias else rounded.shift
+            del node.input[2:]
+            node.input.append(self._constant(f"{node.name}/bias", bias.astype(np.float32)))
+        node.input[1] = name
+        made = helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}/DequantizeLinear")
+        if weights.axis is not None:
+            made.attribute.append(helper.make_attribute("axis", weights.axis))
+        return made
 
     def _constant(self, name: str, values: npt.NDArray[Any]) -> str:
         self._constants[name] = numpy_helper.from_array(values, name)
