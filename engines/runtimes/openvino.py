@@ -20,6 +20,7 @@ from engines.options import ModelOptions
 from engines.runtimes.cpus import bound_cpus, usable_cpus
 from engines.runtimes.description import title
 from engines.runtimes.openvino_core import core
+from engines.runtimes.openvino_sound import sound
 from engines.runtimes.openvino_types import executed
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import InputSpec, ModelFile, ModelSpec
@@ -204,7 +205,8 @@ def compile_model(
         model = core().read_model(file.path)
         if model.is_dynamic():
             model.reshape([batch, 3, height, width])
-        return core().compile_model(_taking_levels(model, spec.input), "CPU", cpu_settings(options, hint, requests))
+        whole, settings = _taking_levels(model, spec.input), cpu_settings(options, hint, requests)
+        return sound(lambda more: core().compile_model(whole, "CPU", settings | more))
     except RuntimeError as error:
         msg = f"{file.path}: OpenVINO does not take it: {_said(error)}"
         raise ModelError(msg, hint="try model.backend: onnxruntime") from error

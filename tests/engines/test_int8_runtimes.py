@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from engines.quantize.writer import Form
 from engines.runtimes import open_engine, read_model_file
 from engines.runtimes.openvino import compile_model, cpu_settings
 from engines.runtimes.openvino_core import core
+from engines.runtimes.openvino_sound import sound
 from engines.runtimes.openvino_types import executed
 from engines.spec import find_spec
 from tests.support.quantized_models import quantized_model, quantized_seed
@@ -110,6 +113,65 @@ def test_levels_as_input_leave_the_first_convolution_int8_and_change_nothing(
 def _compiled(path: Path) -> Any:
     file = read_model_file(path)
     return compile_model(file, find_spec(file).spec, ModelOptions(path=str(path), threads=2), "LATENCY", 1)
+
+
+class Spoiled:
+    """A compiled model that computes wrongly, as OpenVINO's sometimes are (engines/runtimes/openvino_sound.py)."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compiled, name)
+
+    def create_infer_request(self) -> Any:
+        request = self._compiled.create_infer_request()
+        return SimpleNamespace(infer=lambda x: {key: value + 0.1 for key, value in request.infer(x).items()})
+
+
+class TestSoundness:
+    @pytest.fixture
+    def compiles(self, seeds: dict[Form, Path]) -> Callable[[dict[str, Any]], Any]:
+        model = core().read_model(str(seeds["unsigned"]))
+        settings = cpu_settings(ModelOptions(path="", threads=2), "THROUGHPUT", 2)
+        return lambda more: core().compile_model(model, "CPU", settings | {"NUM_STREAMS": 2} | more)
+
+    def test_model_that_computes_wrongly_is_compiled_again(
+        self, compiles: Callable[[dict[str, Any]], Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        asked: list[dict[str, Any]] = []
+
+        def compile_with(more: dict[str, Any]) -> Any:
+            asked.append(more)
+            return Spoiled(compiles(more)) if len(asked) == 1 else compiles(more)
+
+        compiled = sound(compile_with)
+
+        assert not isinstance(compiled, Spoiled)
+        assert compiled.get_property("NUM_STREAMS") == 2
+        assert asked[:2] == [{}, {"NUM_STREAMS": 1}]
+        assert "computes wrongly" in caplog.text
+
+    def test_one_stream_is_used_where_several_never_compute_rightly(
+        self, compiles: Callable[[dict[str, Any]], Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        compiled = sound(lambda more: compiles(more) if more else Spoiled(compiles({"NUM_STREAMS": 2})))
+
+        assert compiled.get_property("NUM_STREAMS") == 1
+        assert "one stream is used instead of several" in caplog.text
+
+    def test_float_models_and_single_streams_are_taken_as_they_are(
+        self, compiles: Callable[[dict[str, Any]], Any]
+    ) -> None:
+        asked: list[dict[str, Any]] = []
+
+        def compile_with(more: dict[str, Any]) -> Any:
+            asked.append(more)
+            return compiles({"NUM_STREAMS": 1})
+
+        sound(compile_with)
+
+        assert asked == [{}]
 
 
 @pytest.mark.parametrize("backend", ["openvino", "auto"])

@@ -14,6 +14,7 @@ from engines.quantize.calibration import input_range
 from engines.quantize.graph import load_graph
 from engines.quantize.placement import place
 from engines.quantize.ranges import Range
+from engines.quantize.rounding import nearest
 from engines.quantize.signs import never_negative
 from engines.quantize.writer import Form, write
 from engines.runtimes import read_model_file
@@ -34,11 +35,13 @@ def quantized_seed(folder: Path) -> dict[Form, Path]:
     positive = never_negative(graph)
     ranges = {name: Range(low=0.0 if name in positive else -REACH, high=REACH) for name in placement.tensors}
     ranges.update(dict.fromkeys(graph.inputs, input_range(spec.input)))
+    convolutions = [node for node in graph.nodes if node.name in set(placement.convolutions)]
+    rounded = {node.name: nearest(graph, node, per_channel=True) for node in convolutions}
     paths: dict[Form, Path] = {}
     forms: tuple[Form, ...] = ("unsigned", "signed")
     for form in forms:
         paths[form] = folder / f"seed-int8-{form}.onnx"
-        paths[form].write_bytes(write(graph, placement, ranges, form).SerializeToString())
+        paths[form].write_bytes(write(graph, placement, ranges, rounded, form).SerializeToString())
         plain = msgspec.structs.replace(spec, sha256="", unverified=True)
         paths[form].with_suffix(".yaml").write_bytes(msgspec.yaml.encode(plain))
     return paths
