@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Config
@@ -19,7 +19,7 @@ from vedette.errors import ConfigError
 
 SECRET = ENVIRON["GATE_PASSWORD"]
 # "site.yaml: streams[0].url: …", "site.yaml: line 3, column 1: …" or, of the whole, "site.yaml: expected …"
-_KEY = r"(?:[A-Za-z_][\w-]*|'[^']*'|\"[^\"]*\")(?:\[\d+\])*"
+_KEY = r"(?:[A-Za-z_][\w-]*|'(?:[^'\\]|\\.)*'|\"[^\"]*\")(?:\[\d+\])*"
 PLACED = re.compile(
     rf"\S*site\.yaml: (?:line \d+, column \d+: |{_KEY}(?:\.{_KEY})*: |expected |nested |more than |an escape )\S"
 )
@@ -105,5 +105,6 @@ def test_a_changed_configuration_is_read_or_explained(text: str) -> None:
     | _edit(lambda text, at, new: text[:at] + text[at + 1 + len(new) :])
     | st.text(alphabet="{}[]:-,&*!|>'\"%@` \n\t#a0~<\\U", max_size=40).map(str.encode)
 )
+@example(b"0'\":")  # a key that holds both kinds of quotes
 def test_a_damaged_file_is_read_or_explained(data: bytes) -> None:
     check(data)
