@@ -26,10 +26,9 @@ def use_one_heap() -> None:
 def forget_the_start() -> None:
     """Take everything made so far out of the garbage collector's sight; after the parts are built, before they run.
 
-    A full collection stops every thread for as long as it looks at all objects, most of which are modules and never go
-    away; so Python makes one only after 70,000 objects more. With those out of sight it takes a millisecond and may
-    come often: cycles (each HTTP request leaves some 90 objects in one, 0.4 MiB a minute at one a second) go soon.
+    A full collection waits until a quarter of all objects it knows are new, and stops every thread for as long as it
+    looks at all of them. Most are modules, which never go away: without them it is short, and cycles (of HTTP requests,
+    say) go away when they are few.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(700, 2, 2)
