@@ -8,6 +8,7 @@ class's place in `loop`.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,10 +36,24 @@ class Batch:
     targets: Targets
     taught: tuple[Taught, ...]
 
+    def parts(self, count: int) -> tuple[Batch, ...]:
+        """Cut into `count`, alike but for one picture; fewer if there are fewer pictures."""
+        n = len(self.levels)
+        edges = [n * index // min(count, n) for index in range(min(count, n) + 1)]
+        rows = [slice(low, high) for low, high in itertools.pairwise(edges)]
+        return tuple(
+            Batch(
+                levels=self.levels[one],
+                targets=self.targets.part(one),
+                taught=tuple(teacher.part(one) for teacher in self.taught),
+            )
+            for one in rows
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
-    """`sizes`: each batch has one of them, all equally often. `extra_share`: how much comes from the second set."""
+    """`sizes`: each batch has one of them, all equally often. `mixed`: how much comes from each further set."""
 
     batch: int
     sizes: tuple[SizeWH, ...]
@@ -46,7 +61,7 @@ class BatchOptions:
     classes: int
     geometry: GeometryOptions
     appearance: AppearanceOptions
-    extra_share: float = 0.0
+    mixed: tuple[float, ...] = ()
 
 
 class Deck:
@@ -79,11 +94,12 @@ class Batches:
         weights: Sequence[float],
         options: BatchOptions,
         *,
-        extra: Sequence[Sample] = (),
+        extra: Sequence[Sequence[Sample]] = (),
         teachers: Sequence[HostTeacher] = (),
     ) -> None:
         self._samples = samples
         self._extra = extra
+        self._edges = np.cumsum(options.mixed)
         self._deck = Deck(weights, options.seed)
         self._options = options
         self.teachers = teachers
@@ -117,8 +133,11 @@ class Batches:
         return Sample(rgb=changed(placed.rgb, options.appearance, rng), truth=placed.truth)
 
     def _sample(self, rng: np.random.Generator, draw: int | None = None) -> Sample:
-        if self._extra and rng.random() < self._options.extra_share:
-            return self._extra[int(rng.integers(len(self._extra)))]
+        if self._extra:
+            which = int(np.searchsorted(self._edges, rng.random(), side="right"))
+            if which < len(self._extra):
+                further = self._extra[which]
+                return further[int(rng.integers(len(further)))]
         if draw is None:
             return self._samples[self._deck.any(rng)]
         epoch, place = divmod(draw, len(self._deck))

@@ -47,7 +47,7 @@ class Materials:
     """
 
     data: Dataset
-    extra: Dataset | None = None
+    extra: tuple[Dataset, ...] = ()
     validation: tuple[Dataset, ...] = ()
     pseudo: Path | None = None
     teachers: tuple[Path, ...] = ()
@@ -144,10 +144,11 @@ def _batches(options: TrainOptions, materials: Materials, say: Say) -> tuple[lis
     data = _in_classes(materials.data, options.classes, materials.names)
     pseudo = None if materials.pseudo is None else read_pseudo(materials.pseudo, data)
     samples, problems = load_samples(data, longest_px=longest, pseudo=pseudo, threads=options.threads)
-    extra: list[Sample] = []
-    if materials.extra is not None:
-        other = _in_classes(materials.extra, options.classes, materials.names)
-        extra, more = load_samples(other, longest_px=longest, threads=options.threads)
+    extra: list[list[Sample]] = []
+    for one in materials.extra:
+        other = _in_classes(one, options.classes, materials.names)
+        further, more = load_samples(other, longest_px=longest, threads=options.threads)
+        extra.append(further)
         problems += more
     for problem in problems[:5]:
         say(f"not used: {problem}")
@@ -163,7 +164,7 @@ def _batches(options: TrainOptions, materials: Materials, say: Say) -> tuple[lis
             classes=len(options.classes),
             geometry=GeometryOptions(mosaic=options.mosaic) if options.augment else CALM,
             appearance=AppearanceOptions(),
-            extra_share=options.extra_share if extra else 0.0,
+            mixed=options.mixed,
         ),
         extra=extra,
         teachers=[
@@ -223,7 +224,7 @@ def _student(
 
 def _check_names(materials: Materials, batches: Batches, student: Student) -> None:
     """Raise UsageError for a class to be renamed that nobody has."""
-    sets = [materials.data, *([] if materials.extra is None else [materials.extra]), *materials.validation]
+    sets = [materials.data, *materials.extra, *materials.validation]
     spoken = [one.classes for one in sets]
     spoken += [one.classes for one in batches.teachers]
     spoken += [one.classes for one in student.teachers]

@@ -20,7 +20,8 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     The run ends after `epochs` or `minutes`, whichever is first; one of them must be given. `warmup_steps` of rising
     rate, then a cosine down to `final_rate` of it. `calm`: the last share of the run, without augmentation.
-    `distill`: what the teachers' losses count beside that of the labels, all together.
+    `mixed`: which share of the pictures comes from each further set. `distill`: what the teachers' losses count beside
+    that of the labels, all together.
     """
 
     arch: VariantName
@@ -45,7 +46,7 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     balance: Literal["none", "weights", "resample"] = "none"
     freeze_backbone: bool = False
     distill: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
-    extra_share: Share = 0.0
+    mixed: tuple[Share, ...] = ()
     seed: Seed = 0
     threads: Count = 2
     evaluate_minutes: Positive = 5.0

@@ -40,6 +40,16 @@ class Targets:
             region_weights=self.region_weights.to(device),
         )
 
+    def part(self, rows: slice) -> Targets:
+        """Of some of the pictures."""
+        return Targets(
+            boxes=self.boxes[rows],
+            class_ids=self.class_ids[rows],
+            weights=self.weights[rows],
+            regions=self.regions[rows],
+            region_weights=self.region_weights[rows],
+        )
+
     def background(self, points: Tensor) -> Tensor:
         """(n, A, C): what a class that is not there costs at points (A, 2); the least of the regions around them."""
         n, rows, classes = self.region_weights.shape

@@ -40,6 +40,15 @@ class Taught:
             features=tuple(one.to(device) for one in self.features),
         )
 
+    def part(self, rows: slice) -> Taught:
+        """Of some of the pictures."""
+        return Taught(
+            scores=self.scores[rows],
+            known=self.known,
+            boxes=self.boxes[rows],
+            features=tuple(one[rows] for one in self.features),
+        )
+
 
 class DeviceTeacher:
     """A checkpoint of YOLO-NAS, fused, on the student's device; features are the maps that go to its heads."""

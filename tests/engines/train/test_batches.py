@@ -22,7 +22,7 @@ def pictures(count: int = 6) -> list[Sample]:
     return [square_picture((100, 80), (10, 10, 40 + index, 50), (255, 20 * index, 0)) for index in range(count)]
 
 
-def batches(samples: list[Sample] | None = None, *, extra: list[Sample] | None = None, share: float = 0.0) -> Batches:
+def batches(samples: list[Sample] | None = None, *, extra: dict[float, list[Sample]] | None = None) -> Batches:
     options = BatchOptions(
         batch=3,
         sizes=SIZES,
@@ -30,10 +30,10 @@ def batches(samples: list[Sample] | None = None, *, extra: list[Sample] | None =
         classes=3,
         geometry=GeometryOptions(),
         appearance=AppearanceOptions(),
-        extra_share=share,
+        mixed=tuple(extra or {}),
     )
     samples = pictures() if samples is None else samples
-    return Batches(samples, [1.0] * len(samples), options, extra=extra or [])
+    return Batches(samples, [1.0] * len(samples), options, extra=list((extra or {}).values()))
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -79,12 +79,23 @@ def test_a_picture_is_drawn_as_often_as_it_is_weighed() -> None:
     assert drawn[0] == pytest.approx(60 * 10 / 12, rel=0.25)
 
 
-def test_the_second_set_has_its_share() -> None:
-    blue = [square_picture((100, 80), (0, 0, 100, 80), (0, 0, 255))]
-    red = [square_picture((100, 80), (0, 0, 100, 80), (255, 0, 0))]
-    made = batches(red, extra=blue, share=0.25)
+def test_further_sets_have_their_shares() -> None:
+    red, green, blue = (
+        [square_picture((100, 80), (0, 0, 100, 80), colour)] for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    )
+    made = batches(red, extra={0.25: blue, 0.1: green})
     calm = torch.cat([made.make(step, calm=True).levels[:, :, 32, 32] for step in range(100)])
     assert float((calm[:, 2] == 255).float().mean()) == pytest.approx(0.25, abs=0.06)
+    assert float((calm[:, 1] == 255).float().mean()) == pytest.approx(0.1, abs=0.05)
+
+
+def test_parts_of_a_batch_are_the_batch() -> None:
+    whole = batches().make(3, calm=False)
+    parts = whole.parts(2)
+    assert [len(part.levels) for part in parts] == [1, 2]
+    assert torch.equal(torch.cat([part.levels for part in parts]), whole.levels)
+    assert torch.equal(torch.cat([part.targets.boxes for part in parts]), whole.targets.boxes)
+    assert len(whole.parts(9)) == 3
 
 
 def test_calm_pictures_are_what_running_gives_and_their_mirror_images() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from engines.datasets import open_dataset
 from engines.train import Materials, TrainOptions, train
 from engines.train.appearance import AppearanceOptions
-from engines.train.batches import Batches, BatchOptions
+from engines.train.batches import Batch, Batches, BatchOptions
 from engines.train.checkpoints import load_run, save_weights
 from engines.train.evaluate import Evaluator
 from engines.train.geometry import CALM
@@ -61,6 +62,28 @@ def test_eight_pictures_are_learnt_by_heart(tmp_path: Path) -> None:
     ap = Evaluator(data, (96, 64)).ap(student.average.network, torch.device("cpu"))
     assert ap.mean.ap is not None
     assert ap.mean.ap > 0.9
+
+
+def test_parts_learnt_by_threads_are_one_step(tmp_path: Path) -> None:
+    """A step of two threads goes half way of what each half of the batch asks for."""
+    samples, _ = load_samples(open_dataset(coco_set(tmp_path / "set", 8, sizes=((96, 64),))), longest_px=96)
+    made = BatchOptions(batch=8, sizes=((96, 64),), seed=0, classes=3, geometry=CALM, appearance=AppearanceOptions())
+    batch = Batches(samples, [1.0] * 8, made).make(0, calm=True)
+    start = YoloNas(THIN, 3)
+
+    def moved(part: Batch, threads: int) -> torch.Tensor:
+        options = TrainOptions(
+            arch="n", classes=CLASSES, epochs=1, threads=threads, precision="fp32", optimizer="sgd", clip=1e9
+        )
+        student = Student(copy.deepcopy(start), options, device=torch.device("cpu"))
+        before = torch.cat([one.detach().flatten().clone() for one in student.network.parameters()])
+        student.step(part, 0, 1e-3)
+        return torch.cat([one.detach().flatten() for one in student.network.parameters()]) - before
+
+    both = moved(batch, 2)
+    halves_apart = torch.stack([moved(part, 1) for part in batch.parts(2)])
+    torch.testing.assert_close(both, halves_apart.mean(dim=0), rtol=1e-3, atol=1e-6)
+    assert float((halves_apart[0] - halves_apart[1]).abs().max()) > 1e-5
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:

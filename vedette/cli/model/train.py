@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--split", default="train", metavar="NAME", help="which part of a data.yaml (%(default)s)")
     add("--sources", metavar="A,B,…", help="only images whose `source` is one of these")
     add("--weigh", metavar="SOURCE=N,…", help="draw images of a source N times as often")
-    add("--mix", metavar="DATA=SHARE", help="draw this share of the pictures from a second set: scenes/=0.2")
+    add(
+        "--mix",
+        metavar="DATA=SHARE",
+        action="append",
+        default=[],
+        help="draw this share of the pictures from a further set: scenes/=0.2; repeatable",
+    )
     add("--val", type=Path, action="append", default=[], metavar="VAL", help="what to choose by; repeatable")
     add("--arch", choices=("n", "s", "m", "l"), help="the size of the network")
     add("--classes", metavar="A,B,…", help="what it shall know (the classes of DATA)")
@@ -136,7 +142,7 @@ def _materials(arguments: argparse.Namespace, dataset: Dataset) -> Materials:
     from engines.datasets import open_dataset, parse_map
     from engines.train import Materials
 
-    extra = None if arguments.mix is None else open_dataset(_mix(arguments.mix)[0], split=arguments.split)
+    mixed = _mixed(arguments.mix)
     for file in (arguments.pseudo, *arguments.teacher):
         if file is not None and not file.is_file():
             msg = f"{file}: no such file"
@@ -149,7 +155,7 @@ def _materials(arguments: argparse.Namespace, dataset: Dataset) -> Materials:
         raise UsageError(msg)
     return Materials(
         data=dataset,
-        extra=extra,
+        extra=tuple(open_dataset(path, split=arguments.split) for path, _ in mixed),
         validation=tuple(open_dataset(path, split="val") for path in arguments.val),
         pseudo=arguments.pseudo,
         teachers=tuple(arguments.teacher),
@@ -173,16 +179,23 @@ def _init(arguments: argparse.Namespace) -> Path | None:
     return path
 
 
-def _mix(text: str) -> tuple[Path, float]:
-    path, _, share = text.rpartition("=")
-    try:
-        value = float(share)
-    except ValueError:
-        value = -1.0
-    if not path or not 0.0 < value < 1.0:
-        msg = f"--mix: expected DATA=SHARE with a share between 0 and 1, got {text!r}"
+def _mixed(texts: Sequence[str]) -> list[tuple[Path, float]]:
+    found = []
+    for text in texts:
+        path, _, share = text.rpartition("=")
+        try:
+            value = float(share)
+        except ValueError:
+            value = -1.0
+        if not path or not 0.0 < value < 1.0:
+            msg = f"--mix: expected DATA=SHARE with a share between 0 and 1, got {text!r}"
+            raise UsageError(msg)
+        found.append((Path(path), value))
+    whole = sum(share for _, share in found)
+    if whole >= 1.0:
+        msg = f"--mix: expected shares of less than 1 together, got {whole:g}"
         raise UsageError(msg)
-    return Path(path), value
+    return found
 
 
 def _weigh(text: str | None) -> dict[str, float]:
@@ -223,7 +236,7 @@ def _options(arguments: argparse.Namespace, dataset: Dataset) -> TrainOptions:
         "freeze_backbone": arguments.freeze_backbone,
         "warmup_steps": arguments.warmup,
         "threads": arguments.threads or len(os.sched_getaffinity(0)),
-        "extra_share": None if arguments.mix is None else _mix(arguments.mix)[1],
+        "mixed": [share for _, share in _mixed(arguments.mix)],
     }
     same = (
         "batch", "epochs", "minutes", "rate", "optimizer", "weight_decay", "ema", "precision", "calm", "mosaic",
