@@ -55,8 +55,8 @@ _GRACE_S = 1.0
 _GOLDEN_RATIO = 0.618033988749895  # its multiples, modulo 1, are evenly spread however many there are
 
 # Of a camera the engine's next picture is chosen as late as can be. Where there are only files, so many more are ready
-# for it: it is never idle, and what comes back is finished in pairs (docs/decisions/0005-two-requests.md).
-_AHEAD = 3
+# for it: it is never idle, and what comes back is finished by fours (docs/decisions/0005-two-requests.md).
+_AHEAD = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,13 @@ Never waits for a sink. Three engine errors in a row end the process: one is a b
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 from engines.engine import Completion, Engine
 from engines.types import Detections
 from pipeline.dispatch import ENGINE_ERRORS_IN_A_ROW, Dispatcher
+from pipeline.lane import Job, Lane
 from pipeline.repeats import Repeats
 from stages.detect import Detect
 from stages.suppress import Suppress
@@ -18,8 +20,9 @@ from vedette.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
+# So many buffers an engine works on at once, and so many are finished together (docs/decisions/0005-two-requests.md).
 _AT_ONCE = 2
-"""So many buffers an engine works on at once (docs/decisions/0005-two-requests.md)."""
+_TOGETHER = 4
 
 
 class Finisher:
@@ -38,25 +41,33 @@ class Finisher:
 
     def run(self) -> None:
         while completions := self._completed():
-            for completion in completions:
-                self._finish(completion)
+            self._let_out(completions)
+            del completions
 
     def _completed(self) -> list[Completion]:
         """Wait for the engine; empty when it is over.
 
         While the engine has more to do than it works on at once (files only: `engines.runtimes.open_engine`, `ahead`),
-        nobody waits for one frame more than for the next, and two are finished together: the second costs a third less,
-        since code and data are in the cache.
+        nobody waits for one frame more than for the next, and several are finished together: those after the first cost
+        a third less, since code and data are in the cache, and the sinks' threads wake once for all.
         """
         completions: list[Completion] = []
-        while len(completions) < 2 and (not completions or self._dispatcher.under_way() >= _AT_ONCE + 2):
+        while len(completions) < _TOGETHER and (
+            not completions or self._dispatcher.under_way() >= _AT_ONCE + _TOGETHER
+        ):
             completion = self._engine.completed()
             if completion is None:
                 break
             completions.append(completion)
         return completions
 
-    def _finish(self, completion: Completion) -> None:
+    def _let_out(self, completions: list[Completion]) -> None:
+        # A function of its own, so that while the thread waits nothing holds the frames before.
+        found = [pair for completion in completions for pair in self._finish(completion)]
+        for lane, pairs in itertools.groupby(found, key=_lane):
+            lane.detected(list(pairs))
+
+    def _finish(self, completion: Completion) -> list[tuple[Job, Detections]]:
         now_ns = self._clock.mono_ns()
         jobs = self._dispatcher.collect(completion.buffer)
         if completion.outputs is None:
@@ -70,7 +81,7 @@ class Finisher:
             if self._errors >= ENGINE_ERRORS_IN_A_ROW:
                 msg = f"the engine failed {self._errors} times in a row; the last: {completion.error}"
                 raise EngineError(msg) from completion.error
-            return
+            return []
         self._errors = 0
         found: list[Detections] = []
         for index, job in enumerate(jobs):
@@ -80,5 +91,8 @@ class Finisher:
             found.append(self._suppress(self._detect(completion.outputs, index), job.placement))
         # The buffer goes back before tracking: the next frame can be pre-processed meanwhile.
         self._engine.release(completion.buffer)
-        for job, detections in zip(jobs, found, strict=True):
-            job.lane.detected(job, detections)
+        return list(zip(jobs, found, strict=True))
+
+
+def _lane(pair: tuple[Job, Detections]) -> Lane:
+    return pair[0].lane

@@ -148,6 +148,7 @@ class Lane:
         self._last: _Last | None = None
         self._objects = 0
         self._rate: deque[int] = deque(maxlen=1024)
+        self._ready: list[Outgoing] = []  # on its way out, under the lock
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -167,13 +168,13 @@ class Lane:
     def abandoned(self, job: Job) -> None:
         self._leave(job, lambda: self._ledger.abandoned(self.stream, job.frame.seq))
 
-    def detected(self, job: Job, detections: Detections) -> None:
-        """A frame's detections are there; lets out whatever that makes ready."""
+    def detected(self, found: Sequence[tuple[Job, Detections]]) -> None:
+        """Some frames' detections are there; lets out whatever that makes ready."""
         with self._lock:
-            place = self._places.get(job.frame.seq)
-            if place is None:  # abandoned when the drain's time was up, and finished after all
-                return
-            place.detections = detections
+            for job, detections in found:
+                place = self._places.get(job.frame.seq)
+                if place is not None:  # else abandoned when the drain's time was up, and finished after all
+                    place.detections = detections
             self._advance()
 
     def state(self, change: StateChange) -> None:
@@ -203,6 +204,7 @@ class Lane:
             said = self._last_change
             if said is not None and said.state not in FINAL:
                 self._publish_state(self._left_behind(said), self._clock.mono_ns())
+                self._hand_over()
 
     def report(self) -> LaneReport:
         with self._lock:
@@ -244,7 +246,8 @@ class Lane:
                 del self._places[place.job.frame.seq]
                 self._publish_frame(place.job, place.detections)
             else:
-                return
+                break
+        self._hand_over()
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -266,7 +269,7 @@ class Lane:
         stamps = job.stamps
         stamps.handed_ns = self._clock.mono_ns()
         # What the sinks keep must not hold the job: its picture is the decoder's memory, and a sink may be slow.
-        self._hand_over(
+        self._ready.append(
             OutgoingFrame(
                 stream=self.stream,
                 message=message,
@@ -409,11 +412,14 @@ class Lane:
 
     def _publish_event(self, message: EventMessage) -> None:
         self._ledger.event()
-        self._hand_over(OutgoingEvent(stream=self.stream, message=message))
+        self._ready.append(OutgoingEvent(stream=self.stream, message=message))
 
-    def _hand_over(self, item: Outgoing) -> None:
-        for outlet in self._outlets:
-            outlet.accept(item)
+    def _hand_over(self) -> None:
+        """Give the sinks what became ready, all at once."""
+        if self._ready:
+            for outlet in self._outlets:
+                outlet.accept(self._ready)
+            self._ready = []
 
     def _settled(self, stamps: Stamps) -> None:
         stamps.settled_ns = self._clock.mono_ns()

@@ -1,9 +1,11 @@
-"""Keeps resident memory what it is: one heap for all threads, and a garbage collector that looks at little.
+"""Keeps resident memory what it is: one heap for all threads, large pieces outside it, and a garbage collector that
+looks at little.
 
 glibc gives each thread a heap ("arena") of its own. With a thread a camera, each allocating packets of changing size,
 every heap keeps growing towards its own worst moment: 20 RTSP cameras took 0.3 MiB more every 10 s, for minutes, and
 with one heap 0.05. What allocates much here (decoders, numpy, the engine) pools or is large, so that the one lock costs
-nothing that could be measured.
+nothing that could be measured. A large piece is mapped by itself, and unmapped when it is freed; glibc would stop doing
+so after the first, and small pieces would then settle in the holes that large ones leave.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import ctypes
 import gc
 
-_M_ARENA_MAX = -8  # glibc, malloc.h
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # glibc, malloc.h
+_LARGE = 128 * 1024
 
 
 def use_one_heap() -> None:
@@ -21,6 +24,7 @@ def use_one_heap() -> None:
     except (AttributeError, OSError):
         return
     mallopt(_M_ARENA_MAX, 1)
+    mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def forget_the_start() -> None:

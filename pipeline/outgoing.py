@@ -46,8 +46,11 @@ class Outlet(Protocol):
     @property
     def name(self) -> str: ...
 
-    def accept(self, item: Outgoing) -> None:
-        """Take one message; never blocks, never raises for what the outside does; a full queue drops and counts."""
+    def accept(self, items: Sequence[Outgoing]) -> None:
+        """Take messages, in order; never blocks, never raises for what the outside does; a full queue drops and counts.
+
+        What became ready together comes together, so that a sink's thread wakes once for it.
+        """
         ...
 
     def bodies(self) -> Sequence[tuple[str, Callable[[], None]]]:

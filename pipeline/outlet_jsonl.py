@@ -68,12 +68,13 @@ class JsonlOutlet:
     def bodies(self) -> Sequence[tuple[str, Callable[[], None]]]:
         return ((f"sink:{self.name}", self.run),)
 
-    def accept(self, item: Outgoing) -> None:
+    def accept(self, items: Sequence[Outgoing]) -> None:
         with self._lock:
-            dropped, reason = self._push(item)
+            pushed = [self._push(item) for item in items]
             self._wake.notify()
-        if dropped is not None:
-            self._drop([dropped], reason)
+        for dropped, reason in pushed:
+            if dropped is not None:
+                self._drop([dropped], reason)
 
     def close(self, deadline_mono_ns: int) -> None:
         with self._lock:

@@ -129,19 +129,27 @@ class RedisOutlet:
     def bodies(self) -> Sequence[tuple[str, Callable[[], None]]]:
         return ((f"sink:{self.name}", self.run), (f"spool:{self.name}", self._keeper.run))
 
-    def accept(self, item: Outgoing) -> None:
-        if isinstance(item, OutgoingEvent):
-            self._keeper.accept(item.message)
-            return
+    def accept(self, items: Sequence[Outgoing]) -> None:
+        dropped: list[tuple[OutgoingFrame, DropReason]] = []
         with self._lock:
-            reason = self._refusal(item)
-            dropped: OutgoingFrame | None = item
-            if reason is None:
-                dropped, reason = self._streams[item.stream].push(item), "queue_full"
+            for item in items:
+                if isinstance(item, OutgoingEvent):
+                    continue
+                reason = self._refusal(item)
+                if reason is not None:
+                    dropped.append((item, reason))
+                    continue
+                too_many = self._streams[item.stream].push(item)
+                if too_many is not None:
+                    dropped.append((too_many, "queue_full"))
                 self._filled.add(item.stream)
+            if self._filled:
                 self._wake.notify()
-        if dropped is not None:
-            self._drop([dropped], reason)
+        for item in items:
+            if isinstance(item, OutgoingEvent):
+                self._keeper.accept(item.message)
+        for frame, reason in dropped:
+            self._drop([frame], reason)
 
     def close(self, deadline_mono_ns: int) -> None:
         with self._lock:

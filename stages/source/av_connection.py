@@ -32,6 +32,11 @@ _ARRIVAL_TIME_BASE = Fraction(1, 1_000_000)
 _REMEMBERED_PACKETS = 64
 # So many packets in a row that give no picture, for `read_timeout_s`: the stream is not what it was when opened.
 _USELESS_PACKETS = 25
+# A decoder that lacks memory for a picture takes more, and keeps it. While a camera's frames wait for the engine two of
+# them are away at most, so the first pictures of a connection are kept that long: its memory is then all there from the
+# start, and doesn't grow on the first busy evening.
+_AWAY = 2
+_SETTLING_PICTURES = 8
 
 
 def open_av(options: StreamOptions, clock: Clock, stop: threading.Event) -> AvConnection:
@@ -59,6 +64,8 @@ class AvConnection:
         self._opened_ns = clock.mono_ns()
         self._last_picture_ns = self._opened_ns
         self._useless = 0
+        self._settling = 0 if options.is_file else _SETTLING_PICTURES
+        self._kept: list[av.VideoFrame] = []
 
     def pictures(self) -> Iterator[Decoded | Trouble]:
         try:
@@ -77,6 +84,7 @@ class AvConnection:
 
     def close(self) -> None:
         self._arrivals.clear()
+        self._kept.clear()
         self._container.close()
 
     def _packet(self, packet: Any, arrived_ns: int) -> Iterator[Decoded | Trouble]:
@@ -112,6 +120,7 @@ class AvConnection:
                 yield Trouble(kind="lost", count=lost, detail="gap in the time stamps")
             self._useless = 0
             self._last_picture_ns = arrived_ns
+            self._settle(frame)
             yield self._decoded(frame, arrived_ns)
 
     def _decoded(self, frame: av.VideoFrame, arrived_ns: int) -> Decoded:
@@ -132,6 +141,15 @@ class AvConnection:
             rtcp_wall_ns=rtcp_wall_ns,
             corrupt=bool(frame.is_corrupt),
         )
+
+    def _settle(self, frame: av.VideoFrame) -> None:
+        """Of the first pictures keep some until the others are there."""
+        if self._settling:
+            self._settling -= 1
+            if len(self._kept) < _AWAY:
+                self._kept.append(frame)
+            if not self._settling:
+                self._kept.clear()
 
     def _check_silence(self, now_ns: int) -> None:
         """Sound alone is no life sign: without video for `read_timeout_s` the stream stalls."""

@@ -46,7 +46,9 @@ class FrozenPicture:
         if self._whole is None or media_ns >= self._whole_due_ns:
             self._wholes += 1
             self._whole_due_ns = media_ns + int(self._every_ns * (0.5 + self._wholes * _GOLDEN % 1))
-            whole = zlib.crc32(np.ascontiguousarray(luma).tobytes())
+            whole = 0
+            for row in luma:  # no copy of the plane: large pieces that come and go, of many cameras, make the heap grow
+                whole = zlib.crc32(np.ascontiguousarray(row).data, whole)
             if whole != self._whole:
                 self._since_ns = media_ns if self._whole is not None else self._since_ns
                 self._whole = whole

@@ -107,7 +107,11 @@ class Sink:
         self._queue: deque[Outgoing] = deque()
         self._done = 0
 
-    def accept(self, item: Outgoing) -> None:
+    def accept(self, items: Sequence[Outgoing]) -> None:
+        for item in items:
+            self._accept(item)
+
+    def _accept(self, item: Outgoing) -> None:
         with self._changed:
             self.accepted.append(item)
             refused = self.closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -36,8 +37,8 @@ class Collector:
     name: str = "collector"
     items: list[Outgoing] = field(default_factory=list)
 
-    def accept(self, item: Outgoing) -> None:
-        self.items.append(item)
+    def accept(self, items: Sequence[Outgoing]) -> None:
+        self.items.extend(items)
 
     def bodies(self) -> list[object]:
         return []
@@ -154,7 +155,7 @@ def test_everything_comes_out_once_in_the_order_of_its_entering(data: st.DataObj
     for job in data.draw(st.permutations(jobs)):
         fate = data.draw(st.sampled_from(["detected", "detected", "superseded", "failed", "abandoned"]))
         if fate == "detected":
-            bench.lane.detected(job, Detections.empty())
+            bench.lane.detected([(job, Detections.empty())])
             continue
         expected.remove(("frame", job.frame.seq))
         if fate == "superseded":
@@ -180,16 +181,16 @@ def test_everything_comes_out_once_in_the_order_of_its_entering(data: st.DataObj
 def test_a_frame_waits_for_its_predecessor() -> None:
     bench = Bench()
     first, second = bench.enter(0), bench.enter(1)
-    bench.lane.detected(second, one())
+    bench.lane.detected([(second, one())])
     assert bench.outlets[0].seqs == []
-    bench.lane.detected(first, one())
+    bench.lane.detected([(first, one())])
     assert bench.outlets[0].seqs == [0, 1]
 
 
 def test_a_credit_comes_back_when_the_slowest_sink_is_done() -> None:
     credits = Credits(2)
     bench = Bench(credits=credits, outlets=2)
-    bench.lane.detected(bench.enter(0), one())
+    bench.lane.detected([(bench.enter(0), one())])
     fast, slow = (outlet.items[0] for outlet in bench.outlets)
     assert isinstance(fast, OutgoingFrame)
     assert isinstance(slow, OutgoingFrame)
@@ -202,7 +203,7 @@ def test_a_credit_comes_back_when_the_slowest_sink_is_done() -> None:
 
 def test_a_sink_that_settles_twice_is_our_fault() -> None:
     bench = Bench(outlets=2)
-    bench.lane.detected(bench.enter(0), one())
+    bench.lane.detected([(bench.enter(0), one())])
     item = bench.outlets[0].items[0]
     assert isinstance(item, OutgoingFrame)
     item.settled("sink-0")
@@ -212,7 +213,7 @@ def test_a_sink_that_settles_twice_is_our_fault() -> None:
 
 def test_the_encoded_message_is_the_message() -> None:
     bench = Bench()
-    bench.lane.detected(bench.enter(0), one())
+    bench.lane.detected([(bench.enter(0), one())])
     item = bench.outlets[0].items[0]
     assert isinstance(item, OutgoingFrame)
     assert msgspec.json.decode(item.encoded, type=FrameMessage) == item.message
@@ -226,14 +227,14 @@ def test_tracks_survive_a_short_gap_between_epochs_and_end_in_a_long_one(lossles
     bench = Bench(memory_s=1.0, credits=Credits() if lossless else None)
     step_ns = 100_000_000
     for seq in range(5):
-        bench.lane.detected(bench.enter(seq, wall_ns=seq * step_ns, mono_ns=seq * step_ns), one())
+        bench.lane.detected([(bench.enter(seq, wall_ns=seq * step_ns, mono_ns=seq * step_ns), one())])
         bench.settle()
     # Of a camera, the time of arrival counts; what its clock says of the capture may be of another time line.
     wall_ns, mono_ns = (11, 0) if lossless else (40, 11)
-    bench.lane.detected(bench.enter(5, epoch=1, pts=0, wall_ns=wall_ns * step_ns, mono_ns=mono_ns * step_ns), one())
+    bench.lane.detected([(bench.enter(5, epoch=1, pts=0, wall_ns=wall_ns * step_ns, mono_ns=mono_ns * step_ns), one())])
     assert bench.outlets[0].events(TrackEnded) == []
     wall_ns, mono_ns = (30, 0) if lossless else (41, 30)
-    bench.lane.detected(bench.enter(6, epoch=2, pts=0, wall_ns=wall_ns * step_ns, mono_ns=mono_ns * step_ns), one())
+    bench.lane.detected([(bench.enter(6, epoch=2, pts=0, wall_ns=wall_ns * step_ns, mono_ns=mono_ns * step_ns), one())])
     (ended,) = bench.outlets[0].events(TrackEnded)
     assert ended.reason == "gap"
     (started,) = bench.outlets[0].events(TrackStarted)
@@ -248,7 +249,7 @@ def test_a_state_said_by_the_host_ends_no_tracks_of_a_camera_whose_clock_is_behi
     start_ns, behind_ns = bench.clock.wall_ns(), 4_000_000_000
     for seq in range(5):
         wall_ns = start_ns - behind_ns + seq * 100_000_000
-        bench.lane.detected(bench.enter(seq, wall_ns=wall_ns, mono_ns=bench.clock.mono_ns()), one())
+        bench.lane.detected([(bench.enter(seq, wall_ns=wall_ns, mono_ns=bench.clock.mono_ns()), one())])
         bench.clock.advance(0.1)
     bench.change(State.WAITING, wall_ns=bench.clock.wall_ns())
     assert bench.outlets[0].events(TrackEnded) == []
@@ -261,7 +262,7 @@ def test_a_stream_whose_source_is_left_behind_is_said_to_have_stopped() -> None:
     bench = Bench()
     bench.change(State.STREAMING)
     for seq in range(5):
-        bench.lane.detected(bench.enter(seq), one())
+        bench.lane.detected([(bench.enter(seq), one())])
     bench.lane.close()
     bench.lane.close()
     said = [item.message for item in bench.outlets[0].items if isinstance(item, OutgoingEvent)]
@@ -283,7 +284,7 @@ def test_a_message_that_waits_for_a_slow_sink_does_not_hold_the_decoder_s_pictur
     bench = Bench()
     job = bench.enter(0)
     picture = weakref.ref(job.frame.picture)
-    bench.lane.detected(job, one())
+    bench.lane.detected([(job, one())])
     del job
     gc.collect()
     assert bench.outlets[0].seqs == [0]
@@ -294,7 +295,7 @@ def test_a_stream_of_one_frame_in_ten_seconds_flows_until_it_stops() -> None:
     bench = Bench()
     rates = []
     for seq in range(4):
-        bench.lane.detected(bench.enter(seq), one())
+        bench.lane.detected([(bench.enter(seq), one())])
         rates.append(bench.lane.report().fps_published)
         bench.clock.advance(10.0)
     assert rates == pytest.approx([0.0, 0.1, 0.1, 0.1])
@@ -308,7 +309,7 @@ def test_tracks_end_before_the_stream_is_said_to_have_ended() -> None:
     bench = Bench()
     bench.change(State.CONNECTING)
     for seq in range(5):
-        bench.lane.detected(bench.enter(seq), one())
+        bench.lane.detected([(bench.enter(seq), one())])
     bench.change(State.ENDED, wall_ns=1)
     kinds = [type(item.message) for item in bench.outlets[0].items if not isinstance(item, OutgoingFrame)]
     assert kinds == [RunStarted, StreamState, TrackStarted, TrackEnded, StreamState]
@@ -317,10 +318,10 @@ def test_tracks_end_before_the_stream_is_said_to_have_ended() -> None:
 def test_closing_abandons_what_is_unfinished_and_what_comes_later_is_not_counted_twice() -> None:
     bench = Bench()
     first, second = bench.enter(0), bench.enter(1)
-    bench.lane.detected(second, one())
+    bench.lane.detected([(second, one())])
     bench.lane.close()
     assert bench.outlets[0].seqs == [1]
-    bench.lane.detected(first, one())
+    bench.lane.detected([(first, one())])
     bench.lane.failed(first, "engine")
     totals = bench.ledger.totals()
     assert totals.streams[GATE].abandoned == 1
@@ -331,7 +332,7 @@ def test_lanes_may_be_driven_from_several_threads() -> None:
     bench = Bench()
     jobs = [bench.enter(seq) for seq in range(64)]
     threads = [
-        threading.Thread(target=lambda part=jobs[start::4]: [bench.lane.detected(job, one()) for job in part])
+        threading.Thread(target=lambda part=jobs[start::4]: [bench.lane.detected([(job, one())]) for job in part])
         for start in range(4)
     ]
     for thread in threads:

@@ -40,7 +40,11 @@ class Collector:
         self._changed = threading.Condition()
         ledger.open_sink(name)
 
-    def accept(self, item: Outgoing) -> None:
+    def accept(self, items: Sequence[Outgoing]) -> None:
+        for item in items:
+            self._accept(item)
+
+    def _accept(self, item: Outgoing) -> None:
         with self._changed:
             self.items.append(item)
             later = isinstance(item, OutgoingFrame) and not self.at_once

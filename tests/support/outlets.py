@@ -122,7 +122,7 @@ class Rig:
         )
         self.ledger.decoded(item.stream, n)
         self.ledger.published(item.stream, n)
-        self.outlet.accept(item)
+        self.outlet.accept([item])
         return n
 
     def frames(self, count: int, stream: str = "cam") -> None:
@@ -151,7 +151,7 @@ class Rig:
 
     def give(self, event: EventMessage) -> None:
         self.ledger.event()
-        self.outlet.accept(OutgoingEvent(stream=StreamId(event.stream), message=event))
+        self.outlet.accept([OutgoingEvent(stream=StreamId(event.stream), message=event)])
 
     @property
     def totals(self) -> SinkTotals:

@@ -3,9 +3,10 @@
     python -m tests.system.many_cameras --clips ../shared/clips/*.mp4 --model MODEL.onnx --json OUT.json
 
 Serves the clips, re-encoded to 640x360 at 10 fps, as 32 RTSP cameras from another process, runs `vedette run` on two
-cores with 2 analysed frames a second each, publishes to a real Redis, and looks from outside: /status every second.
-It prints whether every stream is within 5 % of its rate, whether nothing was superseded after the first 10 s, and
-how the resident memory grew over the last 90 s. Exit status 1 if one of them does not hold.
+cores, in the environment of deploy/vedette.service, with 2 analysed frames a second each, publishes to a real Redis,
+and looks from outside: /status every second. It prints whether every stream is within 5 % of its rate, whether nothing
+was superseded after the first 10 s, and how the resident memory grew over the last 90 s. Exit status 1 if one of them
+does not hold.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ SETTLE_S = 10.0
 MEMORY_S = 90.0
 RATE_TOLERANCE = 0.05
 MEMORY_LIMIT_MIB_A_MINUTE = 1.0
+UNIT = Path(__file__).parents[2] / "deploy" / "vedette.service"
 _NEVER = threading.Event()
 
 
@@ -62,6 +64,14 @@ def as_camera(clip: Path, out: Path, *, fps: int, size_wh: tuple[int, int], seco
     return out
 
 
+def unit_environment(unit: Path) -> dict[str, str]:
+    """What a unit of systemd sets with `Environment=`."""
+    given = [
+        line.removeprefix("Environment=") for line in unit.read_text().splitlines() if line.startswith("Environment=")
+    ]
+    return dict(line.split("=", 1) for line in given)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, nargs="+", required=True)
@@ -69,7 +79,7 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--fps", type=float, default=2.0)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument(
         "--cores", default="0,1", help="the cores that Vedette gets; the servers get the others, if any"
     )
@@ -125,6 +135,7 @@ def _watch(path: Path, port: int, arguments: argparse.Namespace, cores: set[int]
         [sys.executable, "-m", "vedette", "run", str(path), "--json", "--log-level", "warning"],
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | unit_environment(UNIT),
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
     try:
