@@ -86,17 +86,24 @@ class _Last:
 
 
 class _Settlement:
-    """Counts the sinks that are done with a frame; the last one closes the frame's time line."""
+    """Counts the sinks that are done with a frame; the last one closes the frame's time line.
 
-    __slots__ = ("_left", "_lock", "_on_last")
+    That ends with the last delivery: what was dropped went nowhere, and a frame that no sink delivered has none.
+    """
 
-    def __init__(self, sinks: Sequence[str], on_last: Callable[[], None]) -> None:
+    __slots__ = ("_clock", "_left", "_lock", "_on_last", "_stamps")
+
+    def __init__(self, sinks: Sequence[str], stamps: Stamps, clock: Clock, on_last: Callable[[Stamps], None]) -> None:
         self._lock = threading.Lock()
         self._left = set(sinks)
+        self._stamps = stamps
+        self._clock = clock
         self._on_last = on_last
 
-    def __call__(self, sink: str) -> None:
+    def __call__(self, sink: str, delivered: bool) -> None:
         with self._lock:
+            if delivered:
+                self._stamps.settled_ns = self._clock.mono_ns()
             try:
                 self._left.remove(sink)
             except KeyError:
@@ -104,7 +111,7 @@ class _Settlement:
                 raise RuntimeError(msg) from None
             last = not self._left
         if last:
-            self._on_last()
+            self._on_last(self._stamps)
 
 
 class Lane:
@@ -275,7 +282,7 @@ class Lane:
                 message=message,
                 encoded=_ENCODER.encode(message),
                 lossless=self._credits is not None,
-                settled=_Settlement(self._outlet_names, lambda: self._settled(stamps)),
+                settled=_Settlement(self._outlet_names, stamps, self._clock, self._settled),
             )
         )
         for track in update.started:
@@ -422,9 +429,10 @@ class Lane:
             self._ready = []
 
     def _settled(self, stamps: Stamps) -> None:
-        stamps.settled_ns = self._clock.mono_ns()
         if self._credits is not None:
             self._credits.give_back()
+        if not stamps.settled_ns:
+            return
         self.latencies.record(stamps)
         if self._on_stamps is not None:
             self._on_stamps(self.stream, stamps)

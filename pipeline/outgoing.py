@@ -15,15 +15,15 @@ class OutgoingFrame:
     """A frame's message, built and encoded once for all sinks.
 
     `encoded` is the JSON of `message`. `lossless` frames (of a file) are never dropped by a full queue: credits bound
-    their number. `settled(sink_name)` must be called exactly once by every sink, when it is done with the frame, be it
-    delivered or dropped: it returns the credit and closes the frame's time line. It never blocks.
+    their number. `settled(sink_name, delivered)` must be called exactly once by every sink, when it is done with the
+    frame, be it delivered or dropped: it returns the credit and closes the frame's time line. It never blocks.
     """
 
     stream: StreamId
     message: FrameMessage
     encoded: bytes
     lossless: bool
-    settled: Callable[[str], None]
+    settled: Callable[[str, bool], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

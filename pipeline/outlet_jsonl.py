@@ -124,7 +124,7 @@ class JsonlOutlet:
                 elif reason != "empty":
                     self._gaps.add_frame(item.message, reason, now_ns)
             if isinstance(item, OutgoingFrame):
-                item.settled(self.name)
+                item.settled(self.name, False)
 
     # ── the sink's thread ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -185,7 +185,7 @@ class JsonlOutlet:
         self._ledger.delivered(self.name, len(lines))
         for item in items:
             if isinstance(item, OutgoingFrame):
-                item.settled(self.name)
+                item.settled(self.name, True)
 
     def _put_back(self, items: Sequence[Outgoing], gaps: Sequence[GapEvent], error: OSError) -> None:
         """Nothing of it is in the file: live frames are dropped, everything else is tried again later."""

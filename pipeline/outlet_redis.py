@@ -185,7 +185,7 @@ class RedisOutlet:
             self._ledger.dropped(self.name, reason)
             if reason != "empty":
                 self._keeper.frame_dropped(frame.message, reason)
-            frame.settled(self.name)
+            frame.settled(self.name, False)
 
     def _may_tell(self, gap: GapEvent) -> bool:
         # Read without the lock: a stale answer only makes a gap be told in two pieces.
@@ -451,7 +451,7 @@ class RedisOutlet:
                 done = self._streams[name].pop_done(result.count)
                 self._ledger.delivered(self.name, len(done))
                 for frame in done:
-                    frame.settled(self.name)
+                    frame.settled(self.name, True)
                 if result.refusal is not None:
                     self._frames_refused(name, result.refusal)
                 elif self._hold_until_ns is None:
@@ -487,7 +487,7 @@ class RedisOutlet:
             # It landed, and what came after it has pushed it out already (a small maxlen).
             for frame in stream.pop_done(1):
                 self._ledger.delivered(self.name)
-                frame.settled(self.name)
+                frame.settled(self.name, True)
 
     def _send_events(self) -> None:
         records = self._keeper.head(_EVENTS_AT_ONCE)

@@ -122,7 +122,7 @@ class Sink:
         if refused or dropped:
             self.ledger.dropped(self.name, "shutdown" if refused else "queue_full")
             if isinstance(item, OutgoingFrame):
-                item.settled(self.name)
+                item.settled(self.name, False)
 
     def bodies(self) -> Sequence[tuple[str, Callable[[], None]]]:
         return ((f"sink:{self.name}", self.run),)
@@ -152,7 +152,7 @@ class Sink:
             else:
                 self.ledger.delivered(self.name)
             if isinstance(item, OutgoingFrame):
-                item.settled(self.name)
+                item.settled(self.name, not stuck)
 
     def _is_stuck(self) -> bool:
         return self.stuck_after is not None and self._done >= self.stuck_after

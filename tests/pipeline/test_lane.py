@@ -49,6 +49,10 @@ class Collector:
         return None
 
     @property
+    def frames(self) -> list[OutgoingFrame]:
+        return [item for item in self.items if isinstance(item, OutgoingFrame)]
+
+    @property
     def seqs(self) -> list[int]:
         return [item.message.seq for item in self.items if isinstance(item, OutgoingFrame)]
 
@@ -130,7 +134,7 @@ class Bench:
             for item in outlet.items:
                 if isinstance(item, OutgoingFrame) and (outlet.name, item.message.seq) not in self.settled:
                     self.settled.add((outlet.name, item.message.seq))
-                    item.settled(outlet.name)
+                    item.settled(outlet.name, True)
 
 
 def one(x: float = 10.0) -> Detections:
@@ -194,11 +198,30 @@ def test_a_credit_comes_back_when_the_slowest_sink_is_done() -> None:
     fast, slow = (outlet.items[0] for outlet in bench.outlets)
     assert isinstance(fast, OutgoingFrame)
     assert isinstance(slow, OutgoingFrame)
-    fast.settled("sink-0")
+    fast.settled("sink-0", True)
     assert not credits.all_back()
-    slow.settled("sink-1")
+    slow.settled("sink-1", True)
     assert credits.all_back()
     assert bench.lane.latencies.quantiles()["total"].count == 1
+
+
+def test_what_is_dropped_everywhere_has_no_latency() -> None:
+    bench = Bench(outlets=2)
+    bench.lane.detected([(bench.enter(0), one())])
+    for outlet in bench.outlets:
+        outlet.frames[0].settled(outlet.name, False)
+    assert bench.lane.latencies.quantiles() == {}
+
+
+def test_a_time_line_ends_with_the_last_delivery() -> None:
+    bench = Bench(outlets=2)
+    bench.lane.detected([(bench.enter(0), one())])
+    quick, broken = (outlet.frames[0] for outlet in bench.outlets)
+    bench.clock.advance(0.01)
+    quick.settled("sink-0", True)
+    bench.clock.advance(5.0)
+    broken.settled("sink-1", False)
+    assert bench.lane.latencies.quantiles()["sink"].p50 == pytest.approx(10.0, rel=0.03)
 
 
 def test_a_sink_that_settles_twice_is_our_fault() -> None:
@@ -206,9 +229,9 @@ def test_a_sink_that_settles_twice_is_our_fault() -> None:
     bench.lane.detected([(bench.enter(0), one())])
     item = bench.outlets[0].items[0]
     assert isinstance(item, OutgoingFrame)
-    item.settled("sink-0")
+    item.settled("sink-0", True)
     with pytest.raises(RuntimeError, match="sink sink-0 settled a frame that it had settled before"):
-        item.settled("sink-0")
+        item.settled("sink-0", True)
 
 
 def test_the_encoded_message_is_the_message() -> None:

@@ -22,7 +22,7 @@ def item(n: int, *, lossless: bool = False) -> OutgoingFrame:
         message=message,
         encoded=encode_message(message),
         lossless=lossless,
-        settled=lambda _: None,
+        settled=lambda *_: None,
     )
 
 

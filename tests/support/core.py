@@ -89,7 +89,7 @@ class Collector:
     def _settle(self, item: Outgoing) -> None:
         self._ledger.delivered(self.name)
         if isinstance(item, OutgoingFrame):
-            item.settled(self.name)
+            item.settled(self.name, True)
 
 
 class Core:

@@ -118,7 +118,7 @@ class Rig:
             message=message,
             encoded=encode_message(message),
             lossless=stream == "file",
-            settled=lambda _: self.settled.update([(stream, n)]),
+            settled=lambda *_: self.settled.update([(stream, n)]),
         )
         self.ledger.decoded(item.stream, n)
         self.ledger.published(item.stream, n)
