@@ -14,7 +14,7 @@ from engines.datasets import ClassMap, Dataset, match_classes
 from engines.options import ModelOptions
 from engines.runtimes import open_engine
 from engines.validate.agreement import Agreement, agreement
-from engines.validate.average_precision import ApReport, average_precision
+from engines.validate.average_precision import Ap, ApReport, average_precision
 from engines.validate.gate import lost_by_class
 from engines.validate.predictions import Predictions, PredictOptions, predict
 from vedette.errors import DataError
@@ -23,7 +23,7 @@ from vedette.errors import DataError
 class Validated(msgspec.Struct, frozen=True, kw_only=True):
     """One model: its file's hash, what ran it, and its AP; None for pictures without labels.
 
-    `by_source` has the AP of each part of the data set that it names, if that was wanted.
+    `by_source` has the AP of each part of the data set that it names.
     """
 
     model: str
@@ -38,12 +38,17 @@ class Validated(msgspec.Struct, frozen=True, kw_only=True):
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
     """A model on a data set; with `against`, also another one on the same, and how the two differ.
 
+    `ap` and `ap50` are the model's, 0 to 1; `by_class` and, of each part of the data set, `by_source` say more.
     `ap_lost_points` of 100 is what the model has less than the other, negative for more. `not_counted` are classes of
     the data set that the model does not know; `unreadable` pictures that could not be used.
     """
 
     data: str
     images: int
+    ap: float | None
+    ap50: float | None
+    by_class: dict[str, Ap]
+    by_source: dict[str, dict[str, Ap]]
     classes: tuple[str, ...]
     not_counted: tuple[str, ...]
     unreadable: tuple[str, ...]
@@ -62,7 +67,6 @@ def validate(
     against: ModelOptions | None = None,
     names: Mapping[str, str] | None = None,
     predicting: PredictOptions | None = None,
-    by_source: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Validation:
     """Run the model (and the other) over the data set. `names` renames classes, as `match_classes` says.
@@ -95,12 +99,16 @@ def validate(
     if class_map is None:
         raise AssertionError
     counted = class_map.apply(dataset)
-    reports = [_validated(path.path, one, counted, by_source=by_source) for path, one in found]
+    reports = [_validated(path.path, one, counted) for path, one in found]
     first, other = reports[0], reports[1] if len(reports) > 1 else None
     lost = _lost(first.ap, None if other is None else other.ap)
     return Validation(
         data=str(dataset.path),
         images=len(dataset) - len(found[0][1].unreadable),
+        ap=None if first.ap is None else first.ap.mean.ap,
+        ap50=None if first.ap is None else first.ap.mean.ap50,
+        by_class=_by_class(first.ap),
+        by_source={part: _by_class(one) for part, one in first.by_source.items()},
         classes=counted.classes,
         not_counted=class_map.only_data,
         unreadable=found[0][1].unreadable,
@@ -125,7 +133,7 @@ def _class_map(
     )
 
 
-def _validated(path: str, found: Predictions, counted: Dataset, *, by_source: bool) -> Validated:
+def _validated(path: str, found: Predictions, counted: Dataset) -> Validated:
     labelled = counted.is_labelled
     return Validated(
         model=found.model,
@@ -134,8 +142,13 @@ def _validated(path: str, found: Predictions, counted: Dataset, *, by_source: bo
         runtime=found.runtime,
         shown_score=found.shown_score,
         ap=average_precision(found, counted) if labelled else None,
-        by_source=_by_source(found, counted) if labelled and by_source else {},
+        by_source=_by_source(found, counted) if labelled else {},
     )
+
+
+def _by_class(report: ApReport | None) -> dict[str, Ap]:
+    """Of the classes that have objects to be found."""
+    return {} if report is None else {one.name: one.ap for one in report.classes if one.objects}
 
 
 def _by_source(found: Predictions, counted: Dataset) -> dict[str, ApReport]:

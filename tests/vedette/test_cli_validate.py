@@ -61,6 +61,9 @@ def test_the_report_is_written_as_json(model: Path, data: Path, tmp_path: Path) 
     assert report["images"] == 4
     assert report["classes"] == ["red", "green", "blue"]
     assert report["model"]["ap"]["mean"]["ap50"] == pytest.approx(1.0)
+    assert (report["ap"], report["ap50"]) == (report["model"]["ap"]["mean"]["ap"], pytest.approx(1.0))
+    assert set(report["by_class"]) == {"red", "green", "blue"}
+    assert report["by_source"] == {}
     assert [one["name"] for one in report["model"]["ap"]["classes"]] == ["red", "green", "blue"]
     assert {path.name for path in tmp_path.iterdir()} == {"colours.onnx", "colours.yaml", "set", "report.json"}
 

@@ -50,7 +50,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--split", default="val", metavar="NAME", help="which part of a data.yaml (%(default)s)")
     add("--map", default="", metavar="A=B,…", help="take class A for class B, in the model and in the data")
     add("--limit", type=int, metavar="N", help="so many of the images, spread over the whole")
-    add("--by-source", action="store_true", help="also by where the images are from, if the data says it")
+    add("--by-source", action="store_true", help="show it also by where the images are from, if the data says it")
     add("--backend", default="auto", help="the runtime (%(default)s)")
     add("--precision", default="auto", help="in which the network runs (%(default)s)")
     add("--threads", type=int, metavar="N", help="of the runtime")
@@ -99,10 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
             against=against,
             names=names,
             predicting=PredictOptions(nms_iou=arguments.nms_iou, **least),
-            by_source=arguments.by_source,
             progress=step,
         )
-    print("\n".join(table(report)))
+    print("\n".join(table(report, by_source=arguments.by_source)))
     if arguments.json is not None:
         write_json(arguments.json, report)
     for problem in report.unreadable:

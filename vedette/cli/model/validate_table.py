@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 _COLUMNS = ("AP", "AP50", "AP75", "small", "medium", "large")
 
 
-def table(report: Validation) -> list[str]:
-    """The report in lines."""
+def table(report: Validation, *, by_source: bool = False) -> list[str]:
+    """The report in lines; with `by_source` also for each part of the data set that it names."""
     lines = [f"{report.data}: {report.images} images"]
     if report.not_counted:
         lines.append(f"not counted, the model does not know them: {_plain(', '.join(report.not_counted))}")
     for one in (report.model, report.against):
         if one is not None:
-            lines += ["", *_validated(one)]
+            lines += ["", *_validated(one, by_source=by_source)]
     if report.against is not None:
         lines += ["", *_difference(report)]
     return lines
 
 
-def _validated(one: Validated) -> list[str]:
+def _validated(one: Validated, *, by_source: bool) -> list[str]:
     lines = [f"{one.path} ({one.runtime})"]
     if one.ap is not None:
         lines += _ap_table("", one.ap)
-    for part, ap in one.by_source.items():
+    for part, ap in one.by_source.items() if by_source else ():
         lines += _ap_table(part, ap)
     return lines
 
