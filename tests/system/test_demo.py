@@ -121,6 +121,8 @@ def test_without_a_terminal_it_prints_lines_and_a_balanced_summary(demo: Demo) -
     assert "\x1b" not in done.stdout + done.stderr
     assert "blocked" not in done.stderr
     check_balanced(done.stderr, CAMERAS)
+    for name in (*CAMERAS, "together"):
+        assert re.search(rf"  {name} +precision \d\.\d\d, recall \d\.\d\d +\(\d+ found", done.stderr), done.stderr
 
 
 def test_in_a_terminal_it_shows_a_live_table_with_events_until_ctrl_c(demo: Demo) -> None:

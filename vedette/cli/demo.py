@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vedette.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.demo_truth import Judgement
 
 _EPILOG = """\
 With no option it films three synthetic streets. Nothing is left behind: Redis and its data are gone afterwards.
@@ -47,11 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.assembly import Machine
     from pipeline.clock import SystemClock
     from pipeline.demo import demo_config
+    from pipeline.demo_truth import Jury
     from pipeline.embedded_redis import EmbeddedRedis
     from pipeline.logs import configure_logging
     from vedette.cli.demo_view import EventLog, describe, show
     from vedette.cli.run import StopSignals, exit_status, print_summary
-    from vedette.client import Subscriber
+    from vedette.client import Gap, Subscriber
 
     clock = SystemClock()
     configure_logging(level="warning", format="human", clock=clock)
@@ -70,10 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
         machine = Machine(config, clock=clock)
         stop.ask(machine.request_stop)
         subscriber = Subscriber(server.url, block_s=0.2)  # so that it ends soon after the machine
+        jury = Jury.of(config)
 
         def listen() -> None:
             for item in subscriber.events(start="0"):
                 log.add(describe(getattr(item, "message", item)))
+
+        def watch() -> None:
+            for item in subscriber.frames(*jury.streets, start="0"):
+                if not isinstance(item, Gap):
+                    jury.see(item.message)
 
         def view() -> None:
             show(machine.status, log, clock, over, redis_url=server.url, plain=arguments.plain)
@@ -86,7 +98,27 @@ def run(arguments: argparse.Namespace) -> int:
             over.set()
             subscriber.close()
 
-        outcome = machine.run(beside=[("subscriber", listen), ("view", view), ("duration", time_out)], on_end=end)
+        beside = [("subscriber", listen), ("view", view), ("duration", time_out)]
+        if jury.streets:
+            beside.append(("jury", watch))
+        outcome = machine.run(beside=beside, on_end=end)
         print_summary(outcome, as_json=False)
         print(f"The subscriber got {log.total} events.", file=sys.stderr)
+        for line in judgement_lines(jury.judge()):
+            print(line, file=sys.stderr)
     return exit_status(outcome)
+
+
+def judgement_lines(judged: Mapping[str, Judgement]) -> list[str]:
+    """How right it was, for people: a line a street, and all together."""
+    if not judged:
+        return []
+    from pipeline.demo_truth import Judgement
+
+    rows = {**judged, "together": sum(judged.values(), Judgement())} if len(judged) > 1 else dict(judged)
+    lines = ["How right it was, against the truth that the streets were painted from (IoU 0.5):"]
+    for name, one in rows.items():
+        precision, recall = ("-" if value is None else f"{value:.2f}" for value in (one.precision, one.recall))
+        counts = f"{one.found} found, {one.missed} missed, {one.wrong} wrong in {one.frames} frames"
+        lines.append(f"  {name:<14} precision {precision}, recall {recall}   ({counts})")
+    return lines
