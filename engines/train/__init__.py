@@ -6,7 +6,8 @@ In reading order: `options`, `pictures` (memory), `geometry` and `appearance` (a
 
 from __future__ import annotations
 
-from engines.train.job import Materials, TrainReport, train
+from engines.train.job import TrainReport, train
+from engines.train.materials import Materials
 from engines.train.options import TrainOptions
 
 __all__ = ["Materials", "TrainOptions", "TrainReport", "train"]

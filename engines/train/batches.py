@@ -21,10 +21,9 @@ from torch import Tensor
 
 from engines.train.appearance import AppearanceOptions, changed
 from engines.train.geometry import GeometryOptions, composed, letterboxed
-from engines.train.host_teacher import HostTeacher
 from engines.train.sample import Sample
 from engines.train.targets import Targets, collate
-from engines.train.teachers import Taught
+from engines.train.teachers import LevelsTeacher, Taught
 from engines.types import SizeWH
 
 
@@ -95,7 +94,7 @@ class Batches:
         options: BatchOptions,
         *,
         extra: Sequence[Sequence[Sample]] = (),
-        teachers: Sequence[HostTeacher] = (),
+        teachers: Sequence[LevelsTeacher] = (),
     ) -> None:
         self._samples = samples
         self._extra = extra

@@ -19,8 +19,8 @@ from engines.types import F32, SizeWH
 from engines.yolo_nas.variants import STRIDES
 from vedette.errors import ModelError
 
-_NANODET_STRIDES = (*STRIDES, 64)
-_NANODET_BINS = 8
+NANODET_STRIDES = (*STRIDES, 64)
+NANODET_BINS = 8
 
 
 def dense(spec: ModelSpec, outputs: Mapping[str, npt.NDArray[Any]]) -> tuple[F32, F32]:
@@ -38,25 +38,33 @@ def dense(spec: ModelSpec, outputs: Mapping[str, npt.NDArray[Any]]) -> tuple[F32
         return raw[:, 5:] * raw[:, 4:5], np.concatenate([centres - halves, centres + halves], axis=1)
     if spec.head == "nanodet_plus":
         return _nanodet(raw, len(spec.classes), size_wh)
+    raise says_nothing(spec)
+
+
+def says_nothing(spec: ModelSpec) -> ModelError:
+    """What to raise for a head that decodes itself."""
     msg = f"a teacher with head {spec.head} says nothing at every anchor"
-    raise ModelError(msg, hint="use one of yolox, nanodet_plus, yolo_nas, yolov8; others can make pseudo-labels")
+    return ModelError(msg, hint="use one of yolox, nanodet_plus, yolo_nas, yolov8; others can make pseudo-labels")
+
+
+def coarse_cells(size_wh: SizeWH, first: int) -> npt.NDArray[np.int64]:
+    """Of each cell of stride 32 the row of the cell of stride 64 over it, if those begin at row `first`."""
+    columns, rows = size_wh[0] // 32, size_wh[1] // 32
+    y, x = np.divmod(np.arange(rows * columns, dtype=np.int64), columns)
+    return np.asarray(first + (y // 2) * -(-columns // 2) + x // 2, np.int64)
 
 
 def _nanodet(raw: F32, classes: int, size_wh: SizeWH) -> tuple[F32, F32]:
-    cells, strides = anchor_points(size_wh, _NANODET_STRIDES)
-    logits = raw[:, classes:].reshape(-1, 4, _NANODET_BINS)
+    cells, strides = anchor_points(size_wh, NANODET_STRIDES)
+    logits = raw[:, classes:].reshape(-1, 4, NANODET_BINS)
     shares = np.exp(logits - logits.max(axis=2, keepdims=True))
-    sides = (shares @ np.arange(_NANODET_BINS, dtype=np.float32)) / shares.sum(axis=2) * strides
+    sides = (shares @ np.arange(NANODET_BINS, dtype=np.float32)) / shares.sum(axis=2) * strides
     points = cells * strides
     boxes = np.concatenate([points - sides[:, :2], points + sides[:, 2:]], axis=1)
     scores = raw[:, :classes]
-    width, height = size_wh
-    columns, rows = width // 32, height // 32
-    coarse_columns = -(-columns // 2)
     first = int((strides[:, 0] < 64).sum())
-    y, x = np.divmod(np.arange(rows * columns), columns)
-    above = first + (y // 2) * coarse_columns + x // 2
-    here = np.arange(first - rows * columns, first)
+    above = coarse_cells(size_wh, first)
+    here = np.arange(first - len(above), first)
     surer = scores[above].max(axis=1) > scores[here].max(axis=1)
     scores, boxes = scores[:first].copy(), boxes.copy()
     scores[here[surer]] = raw[above[surer], :classes]

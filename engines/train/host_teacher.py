@@ -11,27 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import openvino
 import torch
 
-from engines.datasets import match_classes
-from engines.recognise import recognise
-from engines.runtimes.model_file import read_model_file
 from engines.runtimes.openvino_core import core
-from engines.spec import ModelSpec, Tensor, find_spec, spec_path
+from engines.spec import ModelSpec
+from engines.train.class_table import ClassTable
 from engines.train.dense import dense
+from engines.train.teacher_file import TeacherFile, feature_maps, new_sides
 from engines.train.teachers import Taught
 from engines.types import F32, U8, SizeWH
-from engines.yolo_nas.variants import STRIDES
 from vedette.errors import ModelError
-
-Rows = npt.NDArray[np.intp]
-
-_ANY_SIDE = 416
-"""At which a file of free size is looked at first."""
 
 
 class HostTeacher:
@@ -51,18 +43,17 @@ class HostTeacher:
         self._lock = threading.Lock()
         self._sizes: dict[SizeWH, tuple[openvino.CompiledModel, ModelSpec]] = {}
         self._requests = threading.local()
-        self._file = read_model_file(path)
+        self._file = TeacherFile(path)
         try:
             self._model = core().read_model(path)
         except RuntimeError as error:
             msg = f"{path}: is no model that OpenVINO reads: {str(error).splitlines()[-1][:200]}"
             raise ModelError(msg) from error
-        shape = self._model.inputs[0].partial_shape
-        height, width = (shape[axis].get_length() if shape[axis].is_static else _ANY_SIDE for axis in (2, 3))
-        self._size: SizeWH = (width, height)
+        self._size = self._file.size_wh
+        width, height = self._size
         compiled, spec = self._prepared(self._size)
         self.classes = spec.classes
-        self._table, self.known = self._class_table(classes, names)
+        self._table = ClassTable(self.classes, classes, names)
         # Refuses here what could not be learnt from, and tells the features' widths.
         request = compiled.create_infer_request()
         request.infer([_filled(np.zeros((height, width, 3), np.uint8), spec)[None]])
@@ -83,23 +74,19 @@ class HostTeacher:
         for picture in levels:
             request.infer([_filled(picture, spec)[None]])
             found, where = self._dense(request, spec)
-            scores.append(self._mapped(found))
+            scores.append(self._table.highest(found))
             boxes.append(where)
             features.append(self._features(request, (width, height)))
         return Taught(
             scores=torch.from_numpy(np.stack(scores)),
-            known=torch.from_numpy(self.known),
+            known=torch.from_numpy(self._table.known),
             boxes=torch.from_numpy(np.stack(boxes)),
             features=tuple(torch.from_numpy(np.stack(level)) for level in zip(*features, strict=True)),
         )
 
     def _dense(self, request: Any, spec: ModelSpec) -> tuple[F32, F32]:
         found, where = dense(spec, {name: value for name, value in self._outputs(request).items() if value.ndim == 3})
-        width, height = spec.input.size
-        anchors = sum((width // stride) * (height // stride) for stride in STRIDES)
-        if len(found) != anchors:
-            msg = f"{self.path}: expected {anchors} anchors at {width}x{height} (strides 8, 16, 32), got {len(found)}"
-            raise ModelError(msg, hint="a teacher must look at every anchor; others can make pseudo-labels")
+        self._file.check_anchors(len(found), spec.input.size)
         return found, where
 
     def _outputs(self, request: Any) -> dict[str, npt.NDArray[Any]]:
@@ -109,19 +96,15 @@ class HostTeacher:
         }
 
     def _features(self, request: Any, size_wh: SizeWH) -> list[F32]:
-        """Outputs that are maps at our strides, one each, if it has all three."""
-        maps: dict[tuple[int, int], F32] = {}
-        for value in self._outputs(request).values():
-            if value.ndim == 4:
-                maps.setdefault((value.shape[2], value.shape[3]), value[0].astype(np.float32))
-        wanted = [(size_wh[1] // stride, size_wh[0] // stride) for stride in STRIDES]
-        return [maps[shape] for shape in wanted] if all(shape in maps for shape in wanted) else []
+        values = list(self._outputs(request).values())
+        found = feature_maps(values, [value.shape for value in values], size_wh)
+        return [value[0].astype(np.float32) for value in found]
 
     def _prepared(self, size_wh: SizeWH) -> tuple[Any, ModelSpec]:
         with self._lock:
             if size_wh not in self._sizes:
                 model = self._resized(size_wh)
-                spec = self._spec(model, size_wh)
+                spec = self._file.spec(size_wh, [(one.get_any_name(), tuple(one.shape)) for one in model.outputs])
                 self._sizes[size_wh] = (core().compile_model(model, "CPU", self._settings), spec)
             return self._sizes[size_wh]
 
@@ -130,61 +113,22 @@ class HostTeacher:
         from openvino import PartialShape, opset13
 
         model = self._model.clone()
-        old_w, old_h = self._size
         for node in model.get_ops():
             if node.get_type_name() != "Reshape":
                 continue
             shape = node.input_value(1).get_node()
             if shape.get_type_name() != "Constant":
                 continue
-            sides = shape.get_data().astype(np.int64).tolist()
-            for stride in (4, 8, 16, 32, 64):
-                if len(sides) > 3 and sides[-2:] == [-(-old_h // stride), -(-old_w // stride)]:
-                    sides[-2:] = [-(-size_wh[1] // stride), -(-size_wh[0] // stride)]
-                    node.input(1).replace_source_output(opset13.constant(np.array(sides, np.int64)).output(0))
-                    break
+            old = shape.get_data().astype(np.int64).tolist()
+            sides = new_sides(old, self._size, size_wh)
+            if sides != old:
+                node.input(1).replace_source_output(opset13.constant(np.array(sides, np.int64)).output(0))
         try:
             model.get_parameters()[0].set_partial_shape(PartialShape([1, 3, size_wh[1], size_wh[0]]))
             model.validate_nodes_and_infer_types()
         except RuntimeError as error:
-            msg = f"{self.path}: cannot be run at {size_wh[0]}x{size_wh[1]}: its own size is fixed"
-            raise ModelError(msg, hint="export it with a free size, or train at its size") from error
+            raise self._file.fixed_size(size_wh) from error
         return model
-
-    def _spec(self, model: Any, size_wh: SizeWH) -> ModelSpec:
-        """The spec of the network at this size: the file's own, or told by what it gives. Raises ModelError."""
-        own = self._file
-        if spec_path(self.path).exists() or "vedette" in own.metadata:
-            said = find_spec(own).spec
-            return msgspec.structs.replace(said, input=msgspec.structs.replace(said.input, size=size_wh))
-        width, height = size_wh
-        (given,) = own.inputs
-        outputs = tuple(
-            Tensor(name=one.get_any_name(), shape=tuple(one.shape), dtype="float32")
-            for one in model.outputs
-            if len(one.shape) == 3
-        )
-        here = (msgspec.structs.replace(given, shape=(1, 3, height, width)),)
-        return recognise(msgspec.structs.replace(own, inputs=here, outputs=outputs))
-
-    def _class_table(self, classes: tuple[str, ...], names: Mapping[str, str]) -> tuple[list[Rows], F32]:
-        """For each of the student's classes the teacher's that go into it, and whether there is one."""
-        mapped = match_classes(self.classes, classes, {name: to for name, to in names.items() if name in self.classes})
-        table = [
-            np.flatnonzero(mapped.of_model == mapped.names.index(name))
-            if name in mapped.names
-            else np.zeros(0, np.intp)
-            for name in classes
-        ]
-        return table, np.array([float(len(rows) > 0) for rows in table], np.float32)
-
-    def _mapped(self, scores: F32) -> F32:
-        """The highest score of a group's classes."""
-        out = np.zeros((len(scores), len(self._table)), np.float32)
-        for column, rows in enumerate(self._table):
-            if len(rows):
-                out[:, column] = scores[:, rows].max(axis=1)
-        return out
 
 
 def _filled(picture: U8, spec: ModelSpec) -> F32:

@@ -6,23 +6,22 @@ model train`. The clock is the caller's.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import torch
 
-from engines.datasets import Dataset, match_classes
+from engines.datasets import Dataset
 from engines.train.appearance import AppearanceOptions
 from engines.train.batches import Batches, BatchOptions, balanced, class_weights
 from engines.train.checkpoints import load_run, save_run, save_weights
 from engines.train.evaluate import Evaluator, halves, has_objects, mean_ap
 from engines.train.geometry import CALM, GeometryOptions
-from engines.train.host_teacher import HostTeacher
 from engines.train.loss import LossOptions
+from engines.train.materials import Materials, Teachers, check_names, in_classes, open_teachers
 from engines.train.options import TrainOptions
 from engines.train.pictures import load_samples
 from engines.train.pseudo import read_pseudo
@@ -31,30 +30,11 @@ from engines.train.sample import Sample
 from engines.train.schedule import progress, rate
 from engines.train.start import first_network
 from engines.train.student import StepReport, Student
-from engines.train.teachers import DeviceTeacher
+from engines.train.teachers import LevelsTeacher
 from engines.validate import ApReport
 from engines.yolo_nas import YoloNas
-from vedette.errors import DataError, UsageError
 
 _LOG_EVERY = 20  # steps between rows of the table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Materials:
-    """What a run is made of; data sets are open already.
-
-    `names` renames classes of data and teachers; `weigh`: how often pictures of a part are drawn, 1 if unsaid.
-    """
-
-    data: Dataset
-    extra: tuple[Dataset, ...] = ()
-    validation: tuple[Dataset, ...] = ()
-    pseudo: Path | None = None
-    teachers: tuple[Path, ...] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
-    weigh: Mapping[str, float] = field(default_factory=dict)
-    init: Path | None = None
-    device: str = "cpu"
 
 
 class HalfReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,16 +98,17 @@ def train(
     saved = load_run(out / "last.pth") if resume else None
     if saved is not None:
         options = saved[1]
-    samples, batches, problems = _batches(options, materials, say)
+    teachers = open_teachers(options, materials)
+    check_names(materials, teachers)
+    samples, batches, problems = _batches(options, materials, teachers.host, say)
     network, start = first_network(options, materials.init if saved is None else None)
-    student = _student(options, materials, network, samples, device, batches)
-    _check_names(materials, batches, student)
+    student = _student(options, network, samples, device, teachers)
     say(f"{start}; {len(samples)} pictures, {batches.steps_per_epoch} steps an epoch")
     where = _Where()
     if saved is not None:
         student.load(saved[0])
         where = msgspec.convert(saved[2], _Where)
-    validation = [_in_classes(one, options.classes, materials.names) for one in materials.validation]
+    validation = [in_classes(one, options.classes, materials.names) for one in materials.validation]
     for one in validation:
         if not has_objects(halves(one)[0]):
             say(f"{one.path}: the half to choose by has no labelled object; nothing is chosen by it")
@@ -138,15 +119,17 @@ def train(
     return _report(options, validation, out, start, where, problems, device)
 
 
-def _batches(options: TrainOptions, materials: Materials, say: Say) -> tuple[list[Sample], Batches, list[str]]:
+def _batches(
+    options: TrainOptions, materials: Materials, teachers: Sequence[LevelsTeacher], say: Say
+) -> tuple[list[Sample], Batches, list[str]]:
     """Pictures in memory, and what makes batches of them."""
     longest = max(max(size) for size in options.sizes)
-    data = _in_classes(materials.data, options.classes, materials.names)
+    data = in_classes(materials.data, options.classes, materials.names)
     pseudo = None if materials.pseudo is None else read_pseudo(materials.pseudo, data)
     samples, problems = load_samples(data, longest_px=longest, pseudo=pseudo, threads=options.threads)
     extra: list[list[Sample]] = []
     for one in materials.extra:
-        other = _in_classes(one, options.classes, materials.names)
+        other = in_classes(one, options.classes, materials.names)
         further, more = load_samples(other, longest_px=longest, threads=options.threads)
         extra.append(further)
         problems += more
@@ -167,73 +150,23 @@ def _batches(options: TrainOptions, materials: Materials, say: Say) -> tuple[lis
             mixed=options.mixed,
         ),
         extra=extra,
-        teachers=[
-            HostTeacher(path, options.classes, materials.names, threads=options.threads)
-            for path in materials.teachers
-            if path.suffix == ".onnx"
-        ],
+        teachers=teachers,
     )
     return samples, made, problems
 
 
-def _in_classes(dataset: Dataset, classes: tuple[str, ...], names: Mapping[str, str]) -> Dataset:
-    """The data set in exactly these classes, in this order; one that it does not know is labelled nowhere."""
-    if not dataset.classes:
-        if any(len(image.labels) for image in dataset.images):
-            msg = f"{dataset.path}: has boxes but no classes"
-            raise DataError(msg)
-        return replace(dataset, classes=classes)
-    known = {name: target for name, target in names.items() if name in dataset.classes}
-    mapped = match_classes(classes, dataset.classes, known)
-    found = mapped.apply(dataset)
-    order = np.array([classes.index(name) for name in found.classes], np.int32)
-    images = tuple(
-        replace(
-            image,
-            labels=replace(image.labels, class_ids=order[image.labels.class_ids]),
-            labelled=frozenset(int(order[one]) for one in image.labelled),
-        )
-        for image in found.images
-    )
-    return replace(found, classes=classes, images=images)
-
-
 def _student(
-    options: TrainOptions,
-    materials: Materials,
-    network: YoloNas,
-    samples: Sequence[Sample],
-    device: torch.device,
-    batches: Batches,
+    options: TrainOptions, network: YoloNas, samples: Sequence[Sample], device: torch.device, teachers: Teachers
 ) -> Student:
     weights = class_weights(samples, len(options.classes)) if options.balance == "weights" else ()
-    on_device = [
-        DeviceTeacher(path, options.classes, materials.names, device)
-        for path in materials.teachers
-        if path.suffix != ".onnx"
-    ]
     return Student(
         network,
         options,
         device=device,
         loss=LossOptions(classification=options.classification, box=options.box, class_weights=weights),
-        teachers=on_device,
-        host_features=[teacher.widths for teacher in batches.teachers],
+        teachers=teachers.device,
+        host_features=[teacher.widths for teacher in teachers.host],
     )
-
-
-def _check_names(materials: Materials, batches: Batches, student: Student) -> None:
-    """Raise UsageError for a class to be renamed that nobody has."""
-    sets = [materials.data, *materials.extra, *materials.validation]
-    spoken = [one.classes for one in sets]
-    spoken += [one.classes for one in batches.teachers]
-    spoken += [one.classes for one in student.teachers]
-    known = {name for classes in spoken for name in classes}
-    for name in materials.names:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), 1)
-            msg = f"--map: neither the data nor a teacher has a class {name!r}"
-            raise UsageError(msg, hint=f"did you mean {near[0]!r}?" if near else None)
 
 
 class _Loop:

@@ -22,13 +22,11 @@ from engines.train.batches import Batch
 from engines.train.distill import Adapters, DistillOptions, distillation_loss
 from engines.train.ema import Average
 from engines.train.loss import LossOptions, detection_loss
-from engines.train.options import TrainOptions
-from engines.train.teachers import DeviceTeacher, Taught
+from engines.train.options import TYPES, TrainOptions
+from engines.train.teachers import Taught, TorchTeacher
 from engines.yolo_nas import RawOutputs, YoloNas
 from engines.yolo_nas.body import NeckMaps
 from vedette.errors import VedetteError
-
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class DivergedError(VedetteError):
@@ -88,7 +86,7 @@ class Student:
         device: torch.device,
         loss: LossOptions | None = None,
         distill: DistillOptions | None = None,
-        teachers: Sequence[DeviceTeacher] = (),
+        teachers: Sequence[TorchTeacher] = (),
         host_teachers: int = 0,
         host_features: Sequence[Sequence[int]] = (),
     ) -> None:
@@ -105,7 +103,9 @@ class Student:
             self.network.backbone.requires_grad_(False)
         widths = network.variant.neck_out[1:]
         shown = [*(host_features or [()] * host_teachers), *(teacher.widths for teacher in teachers)]
-        self.adapters = nn.ModuleList(Adapters(widths, theirs) if theirs else nn.Identity() for theirs in shown)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)  # of the run alone, not of what was drawn before it
+            self.adapters = nn.ModuleList(Adapters(widths, theirs) if theirs else nn.Identity() for theirs in shown)
         self.adapters.to(device)
         self._parts = options.threads if device.type == "cpu" else 1
         self._learners = [_Learner(self.network, self.adapters)]
@@ -170,7 +170,7 @@ class Student:
         return moved.float().div_(255.0).contiguous(memory_format=torch.channels_last)
 
     def _seen(self, network: YoloNas, images: Tensor) -> tuple[RawOutputs, NeckMaps]:
-        kind = _TYPES[self.options.precision]
+        kind = TYPES[self.options.precision]
         with torch.autocast(self.device.type, kind, enabled=kind != torch.float32):
             neck: NeckMaps = network.neck(network.backbone(images))
             maps = network.heads(neck)

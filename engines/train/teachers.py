@@ -1,7 +1,7 @@
 """Teachers: other networks that say, for every anchor of the student, what they see there.
 
-`host_teacher` runs ONNX files; here is a checkpoint of YOLO-NAS, in torch on the student's device, which shows its
-features too.
+ONNX files are run by `host_teacher` (OpenVINO on the CPU) or `onnx_teacher` (torch on the student's device); here is a
+checkpoint of YOLO-NAS, in torch on the student's device, which shows its features too.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from engines.datasets import match_classes
 from engines.spec import COCO_CLASSES
+from engines.train.class_table import ClassTable, DeviceClassTable
+from engines.types import U8
 from engines.yolo_nas import Form, fuse, load_checkpoint
 from vedette.errors import ModelError
 
@@ -50,6 +52,42 @@ class Taught:
         )
 
 
+class LevelsTeacher(Protocol):
+    """A teacher on the host; looks at levels, in any number of threads at once."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Its own."""
+        ...
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of its features; none if it shows none."""
+        ...
+
+    def look(self, levels: U8) -> Taught:
+        """`levels` (n, H, W, 3) uint8 RGB."""
+        ...
+
+
+class TorchTeacher(Protocol):
+    """A teacher that runs on the student's device; any number of threads may look at once."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Its own."""
+        ...
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of its features; none if it shows none."""
+        ...
+
+    def look(self, images: Tensor) -> Taught:
+        """`images` (n, 3, H, W) float, RGB / 255."""
+        ...
+
+
 class DeviceTeacher:
     """A checkpoint of YOLO-NAS, fused, on the student's device; features are the maps that go to its heads."""
 
@@ -68,15 +106,9 @@ class DeviceTeacher:
         if len(given) != found.network.classes:
             msg = f"{path}: expected the names of its {found.network.classes} classes, got {len(given)}"
             raise ModelError(msg, hint="write class_names into the checkpoint")
-        mapped = match_classes(given, classes, {name: to for name, to in names.items() if name in given})
         self.classes = given
+        self._table = DeviceClassTable(ClassTable(given, classes, names), device)
         self._network = fuse(found.network, Form.FOLDED).requires_grad_(False).eval().to(device)
-        table = torch.zeros(len(given), len(classes), dtype=torch.bool)
-        for row, column in enumerate(mapped.of_model.tolist()):
-            if column >= 0:
-                table[row, classes.index(mapped.names[column])] = True
-        self._table = table.to(device)
-        self.known = table.any(dim=0).float().to(device)
         self.widths = found.network.variant.neck_out[1:]
         """Of its features."""
 
@@ -85,13 +117,6 @@ class DeviceTeacher:
         """`images` (n, 3, H, W) float, RGB / 255."""
         neck = self._network.neck(self._network.backbone(images))
         raw = self._network.gathered(self._network.heads(neck))
-        scores = raw.cls_logits.sigmoid()
-        mapped = torch.stack(
-            [
-                scores[:, :, rows].amax(dim=2) if bool(rows.any()) else torch.zeros_like(scores[:, :, 0])
-                for rows in self._table.T
-            ],
-            dim=2,
-        )
+        scores = self._table.highest(raw.cls_logits.sigmoid())
         features = (neck.neck2.float(), neck.neck3.float(), neck.neck4.float())
-        return Taught(scores=mapped, known=self.known, boxes=raw.boxes(), features=features)
+        return Taught(scores=scores, known=self._table.known, boxes=raw.boxes(), features=features)

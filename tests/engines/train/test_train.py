@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from engines.yolo_nas import YoloNas, load_checkpoint
 from engines.yolo_nas.random_weights import random_network
 from engines.yolo_nas.variants import Variant
 from pipeline.clock import SystemClock
+from tests.engines.train.teacher_files import shuffling_teacher
 from tests.support.datasets import coco_set, random_things, write_picture
 from tests.support.models import CLASSES
 from vedette.cli.main import main
@@ -111,6 +113,25 @@ def test_two_steps_and_two_more_are_four_steps(tmp_path: Path, optimizer: str, p
     best = [(tmp_path / name / "best.pth") for name in ("whole", "parts")]
     one, other = (torch.load(path, weights_only=True)["net"] for path in best)
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_run_with_an_onnx_teacher_on_the_device_goes_on_exactly(tmp_path: Path, precision: str) -> None:
+    """The file shows features, so that adapters are learnt too."""
+    data = open_dataset(coco_set(tmp_path / "set", 5))
+    teacher = shuffling_teacher(tmp_path / "teacher.onnx", features=True)
+    names = {"person": "red", "car": "green", "bus": "green"}
+    materials = Materials(data=data, teachers=(teacher,), names=names, on_device=True)
+    options = TrainOptions(**SMALL, precision=precision)  # type: ignore[arg-type]
+    train(options, materials, tmp_path / "whole", now_ns=NOW, most_steps=4)
+    train(options, materials, tmp_path / "parts", now_ns=NOW, most_steps=2)
+    train(options, materials, tmp_path / "parts", now_ns=NOW, most_steps=2, resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+    with (tmp_path / "whole" / "run.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["distill"]) > 0.0
+    assert float(last["features"]) > 0.0
 
 
 def test_a_frozen_backbone_stays_as_it_was(tmp_path: Path) -> None:
