@@ -4,10 +4,12 @@
     GET /readyz     200 while frames are flowing, else 503; the reasons are in the answer
     GET /status     the whole `pipeline.status.Status` as JSON
     GET /metrics    the same for Prometheus (`pipeline/metrics.py`)
+    GET /openapi.json   all this as an OpenAPI description (`pipeline/openapi.py`)
 
 In:  two functions that read the machine's state. Out: answers. Nothing can be changed from here.
 `HttpServer.run` is the body of the thread `http`, started by `pipeline/assembly.py`. No other thread: every answer is
-made in the server's own event loop, and between requests nothing runs at all.
+made in the server's own event loop, and between requests nothing runs at all. What a client may cost us is bounded in
+`pipeline/http_connection.py`; what is protected against whom: docs/security.md.
 """
 
 from __future__ import annotations
@@ -29,19 +31,21 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.config import HttpOptions
+from pipeline.http_connection import HttpLimits, RequestSizeCheck, bounded_connection
 from pipeline.metrics import CONTENT_TYPE, render
+from pipeline.openapi import description
 from pipeline.status import Readiness, Status, as_json
 from vedette.errors import ConfigError
 from vedette.secrets import Secret
 
 logger = logging.getLogger(__name__)
 
-PATHS = ("/healthz", "/readyz", "/status", "/metrics")
+PATHS = ("/healthz", "/readyz", "/status", "/metrics", "/openapi.json")
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-# More at once than any monitoring needs; beyond it uvicorn answers 503.
-_CONNECTIONS = 64
 _GRACE_S = 1
+# Longer than any method's name: what is not one is not repeated to whoever sent it.
+_METHOD_CHARACTERS = 20
 
 
 class HttpServer:
@@ -51,18 +55,27 @@ class HttpServer:
     or `ready` is our own fault: it is answered with 500, ends the server and is raised by `run`.
     """
 
-    def __init__(self, options: HttpOptions, status: Callable[[], Status], ready: Callable[[], Readiness]) -> None:
+    def __init__(
+        self,
+        options: HttpOptions,
+        status: Callable[[], Status],
+        ready: Callable[[], Readiness],
+        limits: HttpLimits | None = None,
+    ) -> None:
         self._status = status
         self._ready = ready
+        self._limits = limits = limits or HttpLimits()
+        self._description = as_json(description(guarded=options.token is not None))
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         self._running = False
-        self._socket = _listening_socket(options.listen)
+        self._socket = _listening_socket(options.listen, limits.connections)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._server = _Server(
             uvicorn.Config(
                 self._application(options.token),
+                http=bounded_connection(limits),
                 lifespan="off",
                 ws="none",
                 log_config=None,
@@ -71,7 +84,9 @@ class HttpServer:
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                limit_concurrency=_CONNECTIONS,
+                limit_concurrency=limits.connections,
+                timeout_keep_alive=limits.keep_alive_s,
+                h11_max_incomplete_event_size=limits.request_bytes,
                 timeout_graceful_shutdown=_GRACE_S,
             )
         )
@@ -103,14 +118,21 @@ class HttpServer:
                 Route(path, self._guarded(answer))
                 for path, answer in zip(
                     PATHS,
-                    (self._answer_health, self._answer_ready, self._answer_status, self._answer_metrics),
+                    (
+                        self._answer_health,
+                        self._answer_ready,
+                        self._answer_status,
+                        self._answer_metrics,
+                        self._answer_description,
+                    ),
                     strict=True,
                 )
             ],
             exception_handlers={HTTPException: _refusal},
         )
         application.router.redirect_slashes = False
-        return application if token is None else _TokenCheck(application, token)
+        checked = application if token is None else _TokenCheck(application, token)
+        return RequestSizeCheck(checked, self._limits, _too_large)
 
     def _answer_health(self) -> Response:
         return _json({"status": "alive"})
@@ -124,6 +146,9 @@ class HttpServer:
 
     def _answer_metrics(self) -> Response:
         return Response(render(self._status(), self._ready()), media_type=CONTENT_TYPE, headers=_HEADERS)
+
+    def _answer_description(self) -> Response:
+        return _response(self._description)
 
     def _guarded(self, answer: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(_: Request) -> Response:
@@ -183,9 +208,14 @@ async def _refusal(request: Request, error: Exception) -> Response:
     status_code = error.status_code if isinstance(error, HTTPException) else 500
     if status_code == 404:
         return _json({"error": "no such path", "paths": PATHS}, status_code=404)
-    response = _json({"error": f"{request.method} is not served here, GET is"}, status_code=status_code)
+    method = request.method if len(request.method) <= _METHOD_CHARACTERS else "this method"
+    response = _json({"error": f"{method} is not served here, GET is"}, status_code=status_code)
     response.headers["Allow"] = "GET, HEAD"
     return response
+
+
+def _too_large(limit: int) -> Response:
+    return _json({"error": f"expected at most {limit} bytes of path, query and headers"}, status_code=431)
 
 
 def _json(value: dict[str, object], status_code: int = 200) -> Response:
@@ -196,7 +226,7 @@ def _response(content: bytes, status_code: int = 200) -> Response:
     return Response(content, status_code=status_code, media_type="application/json", headers=_HEADERS)
 
 
-def _listening_socket(listen: str) -> socket.socket:
+def _listening_socket(listen: str, backlog: int) -> socket.socket:
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     try:
@@ -211,7 +241,7 @@ def _listening_socket(listen: str) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(_CONNECTIONS)
+        listening.listen(backlog)
     except OSError as error:
         listening.close()
         raise _cannot_listen(listen, error) from error

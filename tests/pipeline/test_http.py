@@ -6,8 +6,6 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import httpx
 import msgspec
@@ -18,31 +16,12 @@ from pipeline.config import HttpOptions
 from pipeline.http import HttpServer
 from pipeline.status import Readiness, Status, as_json
 from pipeline.supervisor import Supervisor
+from tests.support.serving import serving
 from tests.support.statuses import NOT_READY, READY, a_status
 from vedette.errors import ConfigError
 from vedette.secrets import Secret
 
 TOKEN = "kept-to-ourselves-7"
-
-
-@contextmanager
-def serving(
-    options: HttpOptions | None = None,
-    *,
-    status: Callable[[], Status] = a_status,
-    ready: Callable[[], Readiness] = lambda: READY,
-) -> Iterator[httpx.Client]:
-    """A client of a server that runs in a supervised thread, as in the machine."""
-    server = HttpServer(options or HttpOptions(listen="127.0.0.1:0"), status=status, ready=ready)
-    group = Supervisor(SystemClock())
-    group.spawn("http", server.run)
-    try:
-        with httpx.Client(base_url=server.url, trust_env=False) as client:
-            yield client
-    finally:
-        server.close()
-        assert group.join("http", 10.0) == []
-    assert group.failure is None
 
 
 def test_alive_is_200() -> None:
@@ -94,7 +73,10 @@ def test_an_unknown_path_is_404_and_names_the_known_ones(path: str) -> None:
         answer = client.get(path)
 
     assert answer.status_code == 404
-    assert answer.json() == {"error": "no such path", "paths": ["/healthz", "/readyz", "/status", "/metrics"]}
+    assert answer.json() == {
+        "error": "no such path",
+        "paths": ["/healthz", "/readyz", "/status", "/metrics", "/openapi.json"],
+    }
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
