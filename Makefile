@@ -29,7 +29,7 @@ CONFIG ?=
 MODEL ?=
 DURATION ?=
 
-.PHONY: help install models demo test test-gpu check schema bench constraints debian clean
+.PHONY: help install models demo test test-gpu check audit schema bench constraints debian clean
 
 help:  ## say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -51,7 +51,7 @@ test: $(VENV)/.installed-for-tests debian  ## run every test, with a real Redis 
 	done
 	$(MAKE) check
 # Room by room, a process each: what one leaves behind is nothing to the next.
-TESTS ?= tests/engines,tests/stages,tests/support,tests/test_architecture.py tests/pipeline tests/vedette tests/system
+TESTS ?= tests/engines,tests/stages,tests/support,tests/test_architecture.py tests/pipeline tests/vedette tests/fuzz tests/system
 
 test-gpu: $(VENV)/.installed-for-tests  ## run the tests that need an NVIDIA GPU
 	@$(BIN)/python -m pytest -q -m gpu tests/gpu
@@ -61,6 +61,25 @@ check: $(VENV)/.installed-for-tests  ## lint, format, types, import rules: what 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# pip-audit has an environment of its own. --strict: a package that cannot be looked up is no package without faults.
+audit:  ## look every pinned package up in the database of known vulnerabilities; needs the network
+	@echo "Fetching pip-audit into a fresh environment, a few seconds …"
+	fresh=$$(mktemp -d)
+	trap 'rm -rf "$$fresh"' EXIT
+	$(PYTHON) -m venv "$$fresh"
+	"$$fresh/bin/python" -m pip --no-input --disable-pip-version-check -qq install 'pip-audit>=2.10,<3'
+	found=0
+	for file in constraints/py3*.txt; do
+		echo "$$file:"
+		# What comes from torch's own index is there under its version without +cpu.
+		sed 's/+cpu$$//' "$$file" > "$$fresh/pinned.txt"
+		"$$fresh/bin/pip-audit" --strict --disable-pip --no-deps --progress-spinner off \
+			--vulnerability-service $(ADVISORIES) --requirement "$$fresh/pinned.txt" || found=1
+	done
+	exit $$found
+# pypi or osv
+ADVISORIES ?= pypi
 
 schema: $(VENV)/.installed  ## write the JSON Schemas of configuration and messages anew
 	@$(BIN)/python -m pipeline.config_schema > $(VENV)/schema.json
