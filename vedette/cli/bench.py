@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.bench_faults import register_faults
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     synthetic.add_argument("--frames", type=int, default=500, help="how many frames to render (default 500)")
     synthetic.add_argument("--json", type=Path, metavar="OUT", help="write the report to a file")
     synthetic.set_defaults(run=run_synthetic)
+    register_faults(kinds)
 
 
 def run_pipeline(arguments: argparse.Namespace) -> int:
@@ -62,7 +64,7 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.rounds <= 1000:
         msg = f"--rounds: expected a whole number from 1 to 1000, got {arguments.rounds}"
         raise UsageError(msg)
-    _check_writable(arguments.json)
+    check_writable(arguments.json)
     command = shlex.join(["vedette", *sys.argv[1:]])
     report = bench(
         arguments.config,
@@ -91,7 +93,7 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
     if not 0.0 <= arguments.score <= 1.0:
         msg = f"--score: expected a number from 0 to 1, got {arguments.score:g}"
         raise UsageError(msg)
-    _check_writable(arguments.json)
+    check_writable(arguments.json)
     report = bench_synthetic(
         None if arguments.model is None else ModelOptions(path=arguments.model, score=arguments.score),
         frames=arguments.frames,
@@ -109,7 +111,7 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_writable(path: Path | None) -> None:
+def check_writable(path: Path | None) -> None:
     """Say now that the report cannot be written, not after minutes of measuring. Raises UsageError."""
     if path is None:
         return

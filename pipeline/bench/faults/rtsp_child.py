@@ -1,14 +1,19 @@
-"""A real RTSP server (GStreamer), run by the system's own Python as a child process; driven by `rtsp.py`.
+"""A real RTSP server (GStreamer), run by the system's own Python as a child process; driven by `rtsp_server.py`.
 
 It serves prepared access units without encoding anything, each mount from one thread, for ever. Commands come as JSON
 lines on standard input, one answer each goes to standard output; it ends when its standard input does, so that it never
-outlives a test. Passwords come the same way, never on the command line. Standard library and gi only.
+outlives its owner. Passwords come the same way, never on the command line. Standard library and gi only.
 """
+
+from __future__ import annotations
 
 import json
 import struct
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import gi
 
@@ -34,13 +39,13 @@ RTPBIN_NTP_FROM_THE_PIPELINE_CLOCK = 3
 class Units:
     """Access units of one file, in decoding order: (display order less decoding order, bytes)."""
 
-    def __init__(self, path):
-        with open(path, "rb") as file:
+    def __init__(self, path: str) -> None:
+        with Path(path).open("rb") as file:
             header = json.loads(file.readline())
             self.codec = header["codec"]
             self.size_wh = header["size_wh"]
             self.delay = header["delay"]
-            self.units = []
+            self.units: list[tuple[int, bytes]] = []
             while head := file.read(8):
                 offset, length = struct.unpack("<iI", head)
                 self.units.append((offset, file.read(length)))
@@ -49,17 +54,17 @@ class Units:
 class Mount:
     """One path: the media it may serve (switched on command) and how fast."""
 
-    def __init__(self, command, loaded):
+    def __init__(self, command: dict[str, Any], loaded: Callable[[str], Units]) -> None:
         self.media = [loaded(path) for path in command["media"]]
         self.fps = command["fps"]
         self.chosen = 0
         self.drop = command.get("drop", False)
         self.clock_off = command.get("clock_off", False)
         self.probability = 0.0
-        self.droppers = []
+        self.droppers: list[Any] = []
         self.sent = 0
 
-    def launch(self):
+    def launch(self) -> str:
         first = self.media[0]
         caps = CAPS.get(first.codec) or "image/jpeg,width={},height={},framerate=0/1".format(*first.size_wh)
         source = f"appsrc name=source is-live=true format=time do-timestamp=false max-bytes=0 caps={caps}"
@@ -67,7 +72,7 @@ class Mount:
         tail = " ! identity name=pay0" if self.drop else ""
         return f"( {source} ! {PAYLOADERS[first.codec].format(name=name)}{tail} )"
 
-    def configure(self, _factory, media):
+    def configure(self, _factory: Any, media: Any) -> None:
         element = media.get_element()
         source = element.get_child_by_name("source")
         if self.drop:
@@ -79,7 +84,7 @@ class Mount:
         media.connect("prepared", self.prepared)
         threading.Thread(target=self.feed, args=(source, over), daemon=True).start()
 
-    def prepared(self, media):
+    def prepared(self, media: Any) -> None:
         if not self.clock_off:
             return
         iterator = media.get_element().get_parent().iterate_recurse()
@@ -90,7 +95,7 @@ class Mount:
             if element.get_factory() and element.get_factory().get_name() == "rtpbin":
                 element.set_property("ntp-time-source", RTPBIN_NTP_FROM_THE_PIPELINE_CLOCK)
 
-    def feed(self, source, over):
+    def feed(self, source: Any, over: threading.Event) -> None:
         """Push one access unit after the other at the mount's rate, from the first one on, for ever."""
         period = int(1e9 / self.fps)
         while source.current_state < Gst.State.PLAYING or source.get_clock() is None:
@@ -119,12 +124,12 @@ class Mount:
 
 
 class Server:
-    def __init__(self):
-        self.loaded = {}
-        self.mounts = {}
-        self.server = None
+    def __init__(self) -> None:
+        self.loaded: dict[str, Units] = {}
+        self.mounts: dict[str, Mount] = {}
+        self.server: Any = None
 
-    def do_start(self, command):
+    def do_start(self, command: dict[str, Any]) -> Any:
         server = self.server = GstRtspServer.RTSPServer()
         server.set_address("127.0.0.1")
         server.set_service(str(command["port"]))
@@ -146,10 +151,11 @@ class Server:
             server.set_auth(auth)
         self.guarded = bool(user or tls)
         if not server.attach(None):
-            raise RuntimeError("port {} is taken".format(command["port"]))
+            msg = f"port {command['port']} is taken"
+            raise RuntimeError(msg)
         return server.get_bound_port()
 
-    def do_mount(self, command):
+    def do_mount(self, command: dict[str, Any]) -> None:
         mount = Mount(command, self.load)
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(mount.launch())
@@ -161,39 +167,39 @@ class Server:
         self.server.get_mount_points().add_factory(command["path"], factory)
         self.mounts[command["path"]] = mount
 
-    def do_switch(self, command):
+    def do_switch(self, command: dict[str, Any]) -> None:
         self.mounts[command["path"]].chosen = command["index"]
 
-    def do_drop(self, command):
+    def do_drop(self, command: dict[str, Any]) -> None:
         mount = self.mounts[command["path"]]
         mount.probability = command["probability"]
         for dropper in mount.droppers:
             dropper.set_property("drop-probability", mount.probability)
 
-    def do_sent(self, command):
+    def do_sent(self, command: dict[str, Any]) -> int:
         return self.mounts[command["path"]].sent
 
-    def load(self, path):
+    def load(self, path: str) -> Units:
         if path not in self.loaded:
             self.loaded[path] = Units(path)
         return self.loaded[path]
 
-    def command(self, line):
+    def command(self, line: str) -> None:
         command = json.loads(line)
         try:
             answer = {"ok": getattr(self, "do_" + command["do"])(command)}
-        except Exception as error:  # noqa: BLE001 - told to the test, which raises it
+        except Exception as error:  # noqa: BLE001 - told to the owner, who raises it
             answer = {"error": repr(error)}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 
-def main():
+def main() -> None:
     Gst.init(None)
     loop = GLib.MainLoop()
     server = Server()
 
-    def read():
+    def read() -> None:
         for line in sys.stdin:
             GLib.idle_add(server.command, line)
         GLib.idle_add(loop.quit)

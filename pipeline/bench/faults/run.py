@@ -1,0 +1,365 @@
+"""Runs a schedule of faults and judges what came of it: the whole of `vedette bench faults`."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from pipeline.bench.faults.child import ChildError, Life
+from pipeline.bench.faults.footage import FILE_FRAMES
+from pipeline.bench.faults.recovery import Recovered, Strike, Wait, check_recovery, redis_backoff_ns
+from pipeline.bench.faults.report import Counts, Done, FaultReport, LifeReport, Violation
+from pipeline.bench.faults.sampler import Sampler, growth
+from pipeline.bench.faults.schedule import ALL, CAMERAS, FILE, Fault, FaultKind, draw, lane_of
+from pipeline.bench.faults.site import CAMERA_PASSWORD, REDIS_PASSWORD, FaultSite
+from pipeline.bench.faults.subscriber import FaultSubscriber, Seen
+from pipeline.bench.faults.verdict import Broken, LifeSeen, check_end, judge, limited
+from pipeline.bench.measure import machine_facts, package_versions
+from pipeline.outlet import open_spool
+from stages.options import SpoolOptions
+from stages.types import Clock
+from vedette import __version__
+from vedette.errors import SinkError
+from vedette.messages import FrameMessage, GapEvent, StreamState
+
+_START_S = 60.0
+_SETTLE_S = 60.0
+_LOOK_S = 0.05
+_LED = 8
+_WAITING = re.compile(r"waiting ([0-9.]+) s before attempt")
+# What a camera's own clock says, or how large its picture is, must not keep a single frame away.
+_HARMLESS: frozenset[FaultKind] = frozenset({"camera-clock", "camera-size", "disk-full"})
+NOT_DRAWN = {
+    "disk read-only": "a mount of its own needs root; to the spool it is what disk-full is: an error at each write",
+    "host clock step": "setting the host's clock needs root; tests/pipeline steps scripted clocks",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Struck:
+    """A fault as it was done, monotonic; `mending_ns`: when its end began, which may take a while (a start)."""
+
+    fault: Fault
+    begin_ns: int
+    mending_ns: int
+    end_ns: int
+
+
+class _Run:
+    """One run of a schedule."""
+
+    def __init__(self, site: FaultSite, clock: Clock, progress: Callable[[str], None]) -> None:
+        self._site = site
+        self._clock = clock
+        self._progress = progress
+        self._stop = threading.Event()
+        self._failures: list[Exception] = []
+        self.subscriber = FaultSubscriber(site.server, (*CAMERAS, FILE), clock)
+        self.sampler = Sampler(lambda: site.life, clock)
+        self.struck: list[Struck] = []
+        self.broken: list[Broken] = []
+        self.begin_ns = 0
+        self.end_ns = 0
+
+    def run(self, schedule: Sequence[Fault], minutes: float) -> None:
+        """Do all of it. A process that does not start, end or live as it should ends it, and is a violation."""
+        site, clock = self._site, self._clock
+        self.begin_ns = clock.mono_ns()
+        site.start_life()
+        self.subscriber.start()
+        self.sampler.start()
+        try:
+            self._wait(_START_S, lambda: all(self.subscriber.last_ns(name) for name in CAMERAS))
+            self.begin_ns = clock.mono_ns()
+            self._do(schedule)
+            left_s = minutes * 60 - (clock.mono_ns() - self.begin_ns) / 1e9
+            self._wait(left_s, lambda: False)
+            self._settle()
+            self.end_ns = clock.mono_ns()
+            self.sampler.stop()
+            self._look_after()
+            site.life.terminate()
+        except ChildError as error:
+            self.end_ns = clock.mono_ns()
+            if site.life.ended_ns is None:
+                site.life.abandon()
+            self._break("a process ends as it should", "process", error.message)
+        finally:
+            self.sampler.stop()
+            self.subscriber.stop()
+
+    def _do(self, schedule: Sequence[Fault]) -> None:
+        """One thread a lane, so that a start of the process keeps no other fault waiting."""
+        lanes: dict[str, list[Fault]] = {}
+        for fault in schedule:
+            lanes.setdefault(lane_of(fault.kind), []).append(fault)
+        threads = [
+            threading.Thread(target=self._do_lane, args=(faults,), name=f"faults:{lane}", daemon=True)
+            for lane, faults in lanes.items()
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._wait(None, lambda: not any(thread.is_alive() for thread in threads))
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(90.0)
+        if self._failures:
+            raise self._failures[0]
+
+    def _do_lane(self, faults: Sequence[Fault]) -> None:
+        try:
+            for fault in faults:
+                if not self._sleep_until(fault.at_s):
+                    return
+                begin_ns = self._say(f"{fault}")
+                self._site.begin(fault)
+                self._sleep_until(fault.at_s + fault.for_s)
+                mending_ns = self._say(f"end of {fault.kind} {fault.target}")
+                self._site.end(fault)
+                now_ns = self._clock.mono_ns()
+                self.struck.append(Struck(fault=fault, begin_ns=begin_ns, mending_ns=mending_ns, end_ns=now_ns))
+        except Exception as error:  # noqa: BLE001 - raised again by the thread that waits for this one
+            self._failures.append(error)
+            self._stop.set()
+
+    def _say(self, what: str) -> int:
+        now_ns = self._clock.mono_ns()
+        self._progress(f"{(now_ns - self.begin_ns) / 1e9:7.2f} s  {what}")
+        return now_ns
+
+    def _sleep_until(self, at_s: float) -> bool:
+        left_s = self.begin_ns / 1e9 + at_s - self._clock.mono_ns() / 1e9
+        return not self._stop.is_set() and not self._clock.wait(self._stop, max(0.0, left_s))
+
+    def _settle(self) -> None:
+        """Until every camera's frames flow again and the file is over, or for a minute: the verdict says which."""
+        since_ns = self._clock.mono_ns()
+
+        def calm() -> bool:
+            return all(self.subscriber.last_ns(name) > since_ns for name in CAMERAS) and self._file_is_over(since_ns)
+
+        self._wait(_SETTLE_S, calm)
+
+    def _file_is_over(self, since_ns: int) -> bool:
+        return self._clock.mono_ns() - max(since_ns, self.subscriber.last_ns(FILE)) > 1_000_000_000
+
+    def _wait(self, timeout_s: float | None, done: Callable[[], bool]) -> None:
+        end_ns = None if timeout_s is None else self._clock.mono_ns() + int(timeout_s * 1e9)
+        never = threading.Event()
+        while not done() and (end_ns is None or self._clock.mono_ns() < end_ns):
+            self._look_after()
+            self._clock.wait(never, _LOOK_S)
+
+    def _look_after(self) -> None:
+        life = self._site.life
+        if life.asked_ns is None and life.status is not None:
+            life.terminate()
+            msg = f"`vedette run` ended by itself with status {life.status}: {_last(life)}"
+            raise ChildError(msg)
+
+    def _break(self, promise: str, whom: str, what: str) -> None:
+        self.broken.append(Broken(at_ns=self._clock.mono_ns(), promise=promise, whom=whom, what=what))
+
+
+def bench_faults(
+    *,
+    seed: int,
+    minutes: float,
+    slack_s: float,
+    clock: Clock,
+    command: str,
+    progress: Callable[[str], None],
+    kinds: frozenset[FaultKind] = ALL,
+    keep: Path | None = None,
+) -> FaultReport:
+    """Draw the schedule of `seed`, run it, judge it. `slack_s`: how long beyond a back-off recovery may take.
+
+    `keep`: a folder that keeps logs, spool and configuration. Raises MissingExtraError, SinkError.
+    """
+    schedule = draw(seed, minutes, kinds)
+    with tempfile.TemporaryDirectory(prefix="vedette-faults-") as name:
+        folder = Path(name) if keep is None else keep.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        progress(f"seed {seed}, {minutes:g} minutes: {len(schedule)} faults; rendering the cameras' pictures …")
+        with FaultSite(folder, seed, clock) as site:
+            run = _Run(site, clock, progress)
+            run.run(schedule, minutes)
+            if keep is not None:
+                for number, life in enumerate(site.lives, 1):
+                    (folder / f"life-{number}.log").write_text("\n".join(life.log) + "\n")
+                    (folder / f"life-{number}.json").write_text(life.out)
+            return _judged(run, site, seed, minutes, slack_s, clock, command)
+
+
+def _judged(
+    run: _Run, site: FaultSite, seed: int, minutes: float, slack_s: float, clock: Clock, command: str
+) -> FaultReport:
+    seen = run.subscriber.seen()
+    lives = [_life(life, run.end_ns) for life in site.lives]
+    recovered = {camera: _recovery(camera, run, seen, slack_s, clock) for camera in CAMERAS}
+    broken = [*run.broken, *judge(seen, lives), *_silences(recovered), *_secrets(run, site, seen)]
+    broken += [
+        Broken(at_ns=at_ns, promise="only the lease's holder publishes", whom=stream, what=what)
+        for at_ns, stream, what in site.lease_breaches
+    ]
+    broken += [
+        Broken(at_ns=sample.at_ns, promise="every ledger closes", whom="process", what=f"/status: {problem}")
+        for sample in run.sampler.samples
+        for problem in sample.problems
+    ]
+    if run.subscriber.failure is not None:
+        what = f"an entry that cannot be read: {run.subscriber.failure}"
+        broken.append(Broken(at_ns=run.end_ns, promise="every message fits its schema", whom="subscriber", what=what))
+    if not run.broken:
+        broken += check_end(seen, lives[-1], _promised(site.spool, clock), FILE_FRAMES)
+
+    def seconds(at_ns: int) -> float:
+        return round((at_ns - run.begin_ns) / 1e9, 3)
+
+    gaps = [entry.message for entry in seen if isinstance(entry.message, GapEvent)]
+    return FaultReport(
+        command=command,
+        version=__version__,
+        machine=machine_facts(),
+        versions=package_versions(),
+        seed=seed,
+        minutes=minutes,
+        slack_s=slack_s,
+        verdict="broken" if broken else "held",
+        violations=[
+            Violation(
+                promise=one.promise, whom=one.whom, at_s=seconds(one.at_ns), what=one.what, led=_led(one, run, seconds)
+            )
+            for one in limited(broken)
+        ],
+        counts=Counts(
+            frames=sum(isinstance(entry.message, FrameMessage) for entry in seen),
+            events=sum(entry.stream == "events" for entry in seen),
+            gaps_told=len(gaps),
+            frames_told_lost=sum(gap.count for gap in gaps if gap.what == "frames"),
+            recoveries_checked=sum(one.checked for one in recovered.values()),
+            slowest_recovery_s=round(max(one.slowest_ns for one in recovered.values()) / 1e9, 3),
+            ledgers_checked=sum(not life.killed for life in lives),
+            statuses_checked=len(run.sampler.samples),
+        ),
+        growth=growth(run.sampler.samples),
+        lives=[
+            LifeReport(
+                starts_s=seconds(life.started_ns),
+                ends_s=seconds(life.ended_ns),
+                how="SIGKILL" if life.killed else "SIGTERM",
+                status=life.status,
+            )
+            for life in lives
+        ],
+        skipped=NOT_DRAWN,
+        done=[
+            Done(fault=one.fault, begins_s=seconds(one.begin_ns), ends_s=seconds(one.end_ns))
+            for one in sorted(run.struck, key=lambda one: one.begin_ns)
+        ],
+    )
+
+
+def _life(life: Life, end_ns: int) -> LifeSeen:
+    return LifeSeen(
+        started_ns=life.started_ns,
+        asked_ns=life.asked_ns or end_ns,
+        ended_ns=life.ended_ns or end_ns,
+        killed=life.killed,
+        status=life.status,
+        summary=life.summary,
+        leased=frozenset(life.leased),
+        log=life.log,
+    )
+
+
+def _recovery(camera: str, run: _Run, seen: Sequence[Seen], slack_s: float, clock: Clock) -> Recovered:
+    wall_of_mono_ns = clock.wall_ns() - clock.mono_ns()
+    frames = sorted(entry.at_ns for entry in seen if entry.stream == camera)
+    waits = []
+    for entry in seen:
+        state = entry.message
+        if isinstance(state, StreamState) and state.stream == camera and state.state == "waiting":
+            told = _WAITING.search(state.detail)
+            wait_ns = int(float(told[1]) * 1e9) if told else 0
+            waits.append(Wait(at_ns=state.wall_ns - wall_of_mono_ns, wait_ns=wait_ns))
+    strikes = [strike for one in run.struck for strike in _strikes(one, camera)]
+    start = Strike(begin_ns=run.begin_ns, end_ns=run.begin_ns)
+    return check_recovery([start, *strikes], frames, waits, run.end_ns, int(slack_s * 1e9))
+
+
+def _strikes(struck: Struck, camera: str) -> Iterable[Strike]:
+    fault = struck.fault
+    if fault.kind in _HARMLESS:
+        return
+    if fault.kind == "lease-taken":
+        # The stream itself is away all the time; the others while the process is started again.
+        begin_ns = struck.begin_ns if fault.target == camera else struck.mending_ns
+        yield Strike(begin_ns=begin_ns, end_ns=struck.end_ns)
+    elif fault.target in ("", camera):
+        away = fault.kind.startswith("redis-")
+        extra_ns = redis_backoff_ns(struck.end_ns - struck.begin_ns) if away else 0
+        yield Strike(begin_ns=struck.begin_ns, end_ns=struck.end_ns, extra_ns=extra_ns)
+
+
+def _silences(recovered: dict[str, Recovered]) -> Iterable[Broken]:
+    for camera, one in recovered.items():
+        for silence in one.silences:
+            came = (
+                "none came"
+                if silence.came_ns is None
+                else f"one came {(silence.came_ns - silence.due_ns) / 1e9:.1f} s late"
+            )
+            what = f"calm since {(silence.due_ns - silence.calm_ns) / 1e9:.1f} s before a frame was due, and {came}"
+            yield Broken(at_ns=silence.due_ns, promise="recovery within back-off and slack", whom=camera, what=what)
+
+
+def _secrets(run: _Run, site: FaultSite, seen: Sequence[Seen]) -> Iterable[Broken]:
+    """No password stands anywhere: logs, summaries, `/status`, Redis, the spool."""
+    places = [(f"log of process {life.pid}", "\n".join(life.log).encode()) for life in site.lives]
+    places += [(f"summary of process {life.pid}", life.out.encode()) for life in site.lives]
+    places += [("/status", text) for text in run.sampler.texts]
+    places += [(f"{entry.stream} in Redis", entry.raw) for entry in seen]
+    places += [(f"spool file {path.name}", path.read_bytes()) for path in site.spool.glob("*") if path.is_file()]
+    for place, text in places:
+        for secret in (CAMERA_PASSWORD, REDIS_PASSWORD):
+            if secret.encode() in text:
+                line = next(line for line in text.splitlines() if secret.encode() in line)
+                what = f"a password stands in: {line.decode(errors='replace').replace(secret, '<the password>')[:300]}"
+                yield Broken(at_ns=run.end_ns, promise="no password is shown", whom=place, what=what)
+
+
+def _promised(path: Path, clock: Clock) -> dict[str, int]:
+    """The last event that each producer has on the disk, read as the next process would."""
+    try:
+        spool = open_spool(SpoolOptions(path=str(path)), clock)
+    except SinkError:
+        return {}
+    try:
+        return {spool.producer: spool.next_n - 1}
+    finally:
+        spool.close()
+
+
+def _led(broken: Broken, run: _Run, seconds: Callable[[int], float]) -> list[str]:
+    steps = [(one.begin_ns, f"{one.fault.kind} {one.fault.target} begins") for one in run.struck]
+    steps += [(one.end_ns, f"{one.fault.kind} {one.fault.target} is over") for one in run.struck]
+    before = sorted((step for step in steps if step[0] <= broken.at_ns), reverse=True)[:_LED]
+    return [f"{seconds(at_ns):.2f} s: {' '.join(what.split())}" for at_ns, what in before]
+
+
+def _last(life: Life) -> str:
+    return life.log[-1][-300:] if life.log else "it said nothing"
+
+
+def encode(report: FaultReport) -> bytes:
+    """The report as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"

