@@ -54,6 +54,22 @@ def test_json_reports_figures_and_how_near_it_is(checkpoint: Path, capsys: pytes
     assert 0 < report["difference"]["boxes_px"] < 0.5
 
 
+def test_weights_stored_in_half_are_half_the_file_and_compute_as_before(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = checkpoint.with_name("stored.onnx")
+    assert (
+        main(["model", "export", str(checkpoint), "--size", "64", "--half-weights", "--out", str(out), "--json"]) == 0
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert report["bytes"] < 7_000_000
+    assert report["precision"] == "fp32"
+    assert 0 < report["difference"]["boxes_px"] < 0.5
+    file = read_model_file(out)
+    assert {tensor.dtype for tensor in (*file.inputs, *file.outputs)} == {"float32"}
+    assert find_spec(file).spec.classes == ("cat", "dog")
+
+
 def test_random_weights_lie_where_one_stands_and_say_what_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,6 +85,7 @@ def test_random_weights_lie_where_one_stands_and_say_what_they_are(
         (["--size", "huge"], "UsageError: --size: expected W or WxH, multiples of 32, got 'huge'"),
         (["--size", "640x360"], "UsageError: --size: expected multiples of 32, 32 to 8192, got 640x360"),
         (["--size", "64", "--classes", "cat"], "UsageError: --classes: expected 2 names"),
+        (["--size", "64", "--half", "--half-weights"], "UsageError: --half and --half-weights: expected one of them"),
         (["--size", "64", "--out", "a.pt"], "ModelError: a.pt: expected a name that ends in .onnx"),
     ],
 )

@@ -41,6 +41,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     export.add_argument("--dynamic-size", action="store_true", help="leave height and width free in the file")
     export.add_argument("--classes", metavar="A,B,…", help="names, in the order of training (as the checkpoint says)")
     export.add_argument("--half", action="store_true", help="in FP16, for runtimes that take the types of the file")
+    export.add_argument(
+        "--half-weights", action="store_true", help="store weights in FP16, compute as before: half the size"
+    )
     export.add_argument("--out", type=Path, metavar="FILE", help="(beside the checkpoint, with the size in its name)")
     export.add_argument("--json", action="store_true", help="report as JSON on standard output")
     export.set_defaults(run=run)
@@ -51,9 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from engines.half import to_float16
-    from engines.yolo_nas.export import difference, export_onnx
+    from engines.half_weights import with_half_weights
+    from engines.onnx_file import save_onnx
+    from engines.yolo_nas.export import as_onnx, difference, export_onnx
     from engines.yolo_nas.origin import open_origin
 
+    if arguments.half and arguments.half_weights:
+        msg = "--half and --half-weights: expected one of them"
+        raise UsageError(msg, hint="--half computes in FP16 and stores so, too")
     size_wh = None if arguments.size is None else network_size(arguments.size)
     classes = None if arguments.classes is None else tuple(name.strip() for name in arguments.classes.split(","))
     # A spinner, and only where somebody watches: each step takes a second or two.
@@ -66,6 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
                 whole = Path(scratch) / out.with_suffix(".onnx").name
                 export_onnx(origin.network, origin.spec, whole, dynamic_size=arguments.dynamic_size)
                 to_float16(whole, out)
+        elif arguments.half_weights:
+            whole_model = as_onnx(origin.network, origin.spec, dynamic_size=arguments.dynamic_size)
+            save_onnx(with_half_weights(whole_model), out, origin.spec)
         else:
             export_onnx(origin.network, origin.spec, out, dynamic_size=arguments.dynamic_size)
         status.update("comparing it with torch …")
