@@ -58,6 +58,7 @@ class RedisServer:
             f'dir "{self._folder}"', f"bind {HOST}", f"port {self.port}", "daemonize no", "databases 1",
             # Not everysec: that answers before the disk has it, so that a kill forgets what was acknowledged.
             "appendonly yes", "appendfsync always", 'save ""', "maxmemory-policy noeviction",
+            "repl-diskless-sync-delay 0",
             f'requirepass "{self._password}"', f'masterauth "{self._password}"',
         ]  # fmt: skip
         if self._master is not None:

@@ -50,7 +50,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="camera-corrupt", lane="camera", for_s=(1.0, 4.0), amount=(0.02, 0.4)),
     Kind(name="camera-garble", lane="camera", for_s=(0.2, 1.0), amount=(0.05, 0.5)),
     Kind(name="camera-jump", lane="camera", for_s=(1.0, 3.0), amount=(-20_000.0, 20_000.0)),
-    Kind(name="camera-clock", lane="camera", for_s=(1.0, 3.0), amount=(-2_000_000.0, 2_000_000.0)),
+    Kind(name="camera-clock", lane="camera", for_s=(5.0, 8.0), amount=(-2_000_000.0, 2_000_000.0)),
     Kind(name="camera-size", lane="camera", for_s=(1.0, 3.0)),
     Kind(name="camera-password", lane="camera", for_s=(2.0, 4.0), needs_s=40.0),
     Kind(name="redis-kill", lane="redis", for_s=(0.2, 4.0)),
