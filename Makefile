@@ -21,7 +21,7 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py%d%d" % sys.
 INSTALL = $(PIP) install --no-build-isolation --constraint "$(CONSTRAINTS)"
 
 DEBIAN := redis-server gir1.2-gst-rtsp-server-1.0 python3-gi glib-networking \
-	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad g++
 
 # make demo SOURCE=clip.mp4 | CONFIG=cameras.yaml   MODEL=model.onnx   DURATION=0
 SOURCE ?=
@@ -156,7 +156,7 @@ $(1) install --no-deps torch==2.13.0+cpu 2>/dev/null || \
 	$(1) install --no-deps torch==2.13.0+cpu --index-url https://download.pytorch.org/whl/cpu
 endef
 
-# A real RTSP server and Debian's Redis, for the tests alone.
+# A real RTSP server, Debian's Redis and a compiler for the host's copy of the CUDA kernels, for the tests alone.
 debian:
 	@missing=
 	for package in $(DEBIAN); do
