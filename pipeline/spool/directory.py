@@ -13,6 +13,8 @@ from pathlib import Path
 from vedette.errors import SpoolError
 
 _LOCK = "lock"
+# Who was where is nobody's business but its owner's. A directory that is there already keeps its mode.
+_FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
 
 
 class Directory:
@@ -30,8 +32,8 @@ class Directory:
         self._path = path
         self._files: dict[str, int] = {}
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+            self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
             msg = f"spool {path}: cannot be opened: {error.strerror}"
             raise SpoolError(msg, hint="it must be a directory that this user may write to") from error
@@ -59,7 +61,7 @@ class Directory:
 
     def create(self, name: str) -> None:
         """Make a new, empty file that is there after a power cut, too. Raises FileExistsError if there is one."""
-        fd = os.open(self._path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = os.open(self._path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         self._keep(name, fd)
         self._sync_directory()
 
@@ -95,7 +97,7 @@ class Directory:
     def replace(self, name: str, data: bytes, *, durable: bool) -> None:
         """Put `data` in place of the whole file, all or nothing; after a power cut only if `durable`."""
         new = self._path / f"{name}.new"
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
         try:
             view = memoryview(data)
             while view:

@@ -18,6 +18,8 @@ MARKER = b"\xd7VR\x1e"
 _HEAD = struct.Struct("<4sIQI")
 _CRC = struct.Struct("<I")
 HEAD_BYTES = _HEAD.size + _CRC.size
+MAX_N = 1 << 52
+"""Above it a number is damage, or somebody's joke: JSON's and Lua's numbers are exact up to twice as much."""
 
 Tail = Literal["clean", "torn", "damaged"]
 """How a segment ends: at a record's end; in a record whose writing was cut off; in bytes that are no such thing."""
@@ -53,7 +55,7 @@ def record_at(data: bytes, offset: int) -> Found | None:
     if marker != MARKER or zlib.crc32(data[offset : offset + _HEAD.size]) != _CRC.unpack_from(data, start - 4)[0]:
         return None
     payload = data[start : start + length]
-    if len(payload) < length or zlib.crc32(payload) != crc:
+    if n > MAX_N or len(payload) < length or zlib.crc32(payload) != crc:
         return None
     return Found(offset, start + length, n, payload)
 

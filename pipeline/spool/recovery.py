@@ -16,11 +16,14 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.spool.record import Tail, next_record, tail_of
+from pipeline.spool.record import MAX_N, Tail, next_record, tail_of
 from vedette.errors import SpoolError
 
-_NAME = re.compile(r"(?P<sequence>\d{10})-(?P<producer>[0-9a-z]{1,32})-(?P<first>\d{20})\.v1")
-_LATER = re.compile(r".*\.v(?P<version>\d+)")
+_NAME = re.compile(r"(?P<sequence>\d{10})-(?P<producer>[0-9a-z]{1,32})-(?P<first>\d{20})\.v1", re.ASCII)
+_LATER = re.compile(r".*\.v(?P<version>\d{1,9})", re.ASCII | re.DOTALL)
+_PRODUCER = re.compile(r"[0-9a-z]{0,32}")
+# No spool comes near it: a file with a later one would leave no names for those that follow.
+_MAX_SEQUENCE = 9_000_000_000
 CURSOR = "cursor"
 
 
@@ -97,8 +100,15 @@ class Cursor:
         crc, _, body = data.rstrip(b"\n").partition(b" ")
         if crc != b"%08x" % zlib.crc32(body):
             return None
-        producer, n, server = json.loads(body)
-        return cls(producer, n, server)
+        try:
+            values = json.loads(body)
+        except (ValueError, RecursionError):  # an empty file's checksum is 00000000
+            return None
+        match values:
+            # The name becomes a part of file names.
+            case [str(producer), int(n), str(server)] if _PRODUCER.fullmatch(producer):
+                return cls(producer, n, server)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +187,14 @@ def _segments(disk: ReadableDisk) -> list[Segment]:
         match = _NAME.fullmatch(name)
         if match is not None:
             sequence, first_n = int(match["sequence"]), int(match["first"])
+            if sequence > _MAX_SEQUENCE or first_n > MAX_N:
+                msg = f"spool {disk}: {name} is none of Vedette's: no spool has come that far"
+                raise SpoolError(msg, hint="move the directory away")
             segments.append(Segment(name=name, sequence=sequence, producer=match["producer"], first_n=first_n))
         elif (later := _LATER.fullmatch(name)) is not None:
-            msg = (
-                f"spool {disk}: {name} was written by another version of Vedette (got v{later['version']}, expected v1)"
-            )
+            shown = name if name.isprintable() else ascii(name)
+            version = f"(got v{later['version']}, expected v1)"
+            msg = f"spool {disk}: {shown} was written by another version of Vedette {version}"
             raise SpoolError(msg, hint="run that version until its spool is empty, or move the directory away")
     return sorted(segments, key=lambda segment: segment.sequence)
 
