@@ -1,18 +1,18 @@
 """Where things come to lie: scaling, cropping, turning, flipping, mosaics and wide angles, with their boxes.
 
-Each picture is warped once, straight from memory to its place in the batch; boxes go the same way. What is not picture
-has the level 114, as the letterbox of running has.
+Here it is decided, with numbers alone, and boxes are moved; `warp` and `device_warp` move the pictures, each once,
+straight from memory to its place in the batch. What is not picture has the level 114, as the letterbox of running has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.train.sample import Sample, Truth
+from engines.train.sample import Known, Truth
 from engines.types import F32, SizeWH
 
 PAD = 114
@@ -41,29 +41,53 @@ CALM = GeometryOptions(scale=(1.0, 1.0), turn_degrees=0.0, shear=0.0, stretch=0.
 """For the last epochs: what running sees, and its mirror image."""
 
 
-def letterboxed(sample: Sample, size_wh: SizeWH, *, flip: bool = False) -> Sample:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tile:
+    """One source at its place; `matrix` 2 x 3: pixels of the source to those of the place, both counted from edges."""
+
+    place: Rect
+    matrix: F64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """A picture of `size_wh`: its tiles (one, or the four of a mosaic), then a wide angle of this strength, if any."""
+
+    size_wh: SizeWH
+    tiles: tuple[Tile, ...]
+    wide: float | None
+    truth: Truth
+
+
+def letterbox(known: Known, size_wh: SizeWH, *, flip: bool = False) -> Layout:
     """The picture in the middle of a place of this size, whole."""
-    return _warped(sample, size_wh, [((0, 0, *size_wh), _fit(sample, size_wh, 1.0, (0.5, 0.5), flip=flip))], [sample])
+    tile = Tile(place=(0, 0, *size_wh), matrix=_fit(known, size_wh, 1.0, (0.5, 0.5), flip=flip))
+    return Layout(size_wh=size_wh, tiles=(tile,), wide=None, truth=_moved(known.truth, tile))
 
 
-def composed(samples: list[Sample], size_wh: SizeWH, options: GeometryOptions, rng: np.random.Generator) -> Sample:
-    """One picture of `size_wh` out of one sample, or a mosaic of four."""
+def compose(known: Sequence[Known], size_wh: SizeWH, options: GeometryOptions, rng: np.random.Generator) -> Layout:
+    """One picture of `size_wh` out of one source, or a mosaic of four."""
     width, height = size_wh
-    if len(samples) == 1:
+    if len(known) == 1:
         places: list[Rect] = [(0, 0, width, height)]
     else:
         x, y = (round(side * rng.uniform(0.3, 0.7)) for side in size_wh)
         places = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
-    tiles = [(place, _random(sample, place, options, rng)) for place, sample in zip(places, samples, strict=True)]
-    whole = _warped(samples[0], size_wh, tiles, samples)
-    return widened(whole, rng.uniform(0.1, 0.35)) if rng.random() < options.wide else whole
+    tiles = tuple(
+        Tile(place=place, matrix=_random(one, place, options, rng)) for place, one in zip(places, known, strict=True)
+    )
+    truth = Truth.joined([_moved(one.truth, tile) for tile, one in zip(tiles, known, strict=True)])
+    wide = float(rng.uniform(0.1, 0.35)) if rng.random() < options.wide else None
+    return Layout(
+        size_wh=size_wh, tiles=tiles, wide=wide, truth=truth if wide is None else widened(truth, size_wh, wide)
+    )
 
 
 def _fit(
-    sample: Sample, size_wh: SizeWH, scale: float, at: tuple[float, float], *, flip: bool, linear: F64 | None = None
+    known: Known, size_wh: SizeWH, scale: float, at: tuple[float, float], *, flip: bool, linear: F64 | None = None
 ) -> F64:
     """2 x 3: source to place. `scale` 1 fits; `at` says which share of what is left over lies left of and above it."""
-    height, width = sample.rgb.shape[:2]
+    width, height = known.size_wh
     factor = min(size_wh[0] / width, size_wh[1] / height) * scale
     matrix = np.diag([factor, factor]) if linear is None else factor * linear
     if flip:
@@ -74,7 +98,7 @@ def _fit(
     return np.concatenate([matrix, offset[:, None]], axis=1)
 
 
-def _random(sample: Sample, place: Rect, options: GeometryOptions, rng: np.random.Generator) -> F64:
+def _random(known: Known, place: Rect, options: GeometryOptions, rng: np.random.Generator) -> F64:
     size_wh = (place[2] - place[0], place[3] - place[1])
     low, high = np.log(options.scale)
     angle = np.deg2rad(rng.uniform(-1, 1) * options.turn_degrees)
@@ -84,31 +108,15 @@ def _random(sample: Sample, place: Rect, options: GeometryOptions, rng: np.rando
     linear = turn @ shear @ np.diag([aspect, 1 / aspect])
     at = (float(rng.random()), float(rng.random()))
     flip = bool(rng.random() < options.flip)
-    return _fit(sample, size_wh, float(np.exp(rng.uniform(low, high))), at, flip=flip, linear=linear)
+    return _fit(known, size_wh, float(np.exp(rng.uniform(low, high))), at, flip=flip, linear=linear)
 
 
-def _warped(first: Sample, size_wh: SizeWH, tiles: list[tuple[Rect, F64]], samples: list[Sample]) -> Sample:
-    rgb = np.full((size_wh[1], size_wh[0], 3), PAD, np.uint8)
-    truths = []
-    for ((x1, y1, x2, y2), matrix), sample in zip(tiles, samples, strict=True):
-        # OpenCV's coordinates are of pixels' middles, ours of their edges.
-        centred = matrix.copy()
-        centred[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
-        tile = cv2.warpAffine(
-            sample.rgb, centred, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR, borderValue=(PAD, PAD, PAD)
-        )
-        rgb[y1:y2, x1:x2] = tile
-        matrix = matrix.copy()
-        matrix[:, 2] += (x1, y1)
-        truths.append(_moved(sample.truth, matrix, (x1, y1, x2, y2)))
-    return Sample(rgb=rgb, truth=Truth.joined(truths), part=first.part)
-
-
-def _moved(truth: Truth, matrix: F64, place: Rect) -> Truth:
+def _moved(truth: Truth, tile: Tile) -> Truth:
     """The truth at its new place, cut off at the place's border."""
-    boxes = _hulls(_corners(truth.xyxy_px) @ matrix[:, :2].T + matrix[:, 2])
-    regions = _hulls(_corners(truth.regions) @ matrix[:, :2].T + matrix[:, 2])
-    return _cut(replace(truth, regions=regions), boxes, place)
+    linear, offset = tile.matrix[:, :2], tile.matrix[:, 2] + tile.place[:2]
+    boxes = _hulls(np.asarray(_corners(truth.xyxy_px) @ linear.T + offset, np.float64))
+    regions = _hulls(np.asarray(_corners(truth.regions) @ linear.T + offset, np.float64))
+    return _cut(replace(truth, regions=regions), boxes, tile.place)
 
 
 def _cut(truth: Truth, boxes: F32, place: Rect) -> Truth:
@@ -141,23 +149,28 @@ def _hulls(points: F64) -> F32:
     return np.asarray(np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1), np.float32)
 
 
-def widened(sample: Sample, strength: float) -> Sample:
+def wide_factor(squared: npt.NDArray[np.float64], size_wh: SizeWH, strength: float) -> npt.NDArray[np.float64]:
+    """How much farther from the middle the source of a pixel at this squared distance (pixels) lies: see `widened`."""
+    half, border = lens(size_wh)
+    return (1.0 + strength / half**2 * squared) / (1.0 + strength * border)
+
+
+def lens(size_wh: SizeWH) -> tuple[float, float]:
+    """Half a diagonal in pixels; the square of the distance of the nearer border in half diagonals."""
+    half = float(np.hypot(*size_wh)) / 2
+    return half, (min(size_wh) / 2 / half) ** 2
+
+
+def widened(truth: Truth, size_wh: SizeWH, strength: float) -> Truth:
     """As through a wide-angle lens: straight lines bend outwards, things at the border shrink.
 
     A new pixel at distance r from the middle (in half diagonals) shows the source at r * (1 + strength * r^2) / (1 +
     strength * b^2), where b is the distance of the nearer border: the picture still fills its place in the middle of
     its sides. Source of the model: Brown, Decentering Distortion of Lenses, 1966, its first radial term.
     """
-    height, width = sample.rgb.shape[:2]
-    middle = np.array([width / 2, height / 2])
-    half = float(np.hypot(*middle))
-    least = 1.0 + strength * (float(middle.min()) / half) ** 2
-    x, y = np.meshgrid(np.arange(width) + 0.5 - middle[0], np.arange(height) + 0.5 - middle[1])
-    factor = (1.0 + strength * (x * x + y * y) / half**2) / least
-    mapped = [(axis * factor + centre - 0.5).astype(np.float32) for axis, centre in ((x, middle[0]), (y, middle[1]))]
-    rgb = cv2.remap(
-        sample.rgb, mapped[0], mapped[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(PAD,) * 3
-    )
+    middle = np.array(size_wh) / 2
+    half, border = lens(size_wh)
+    least = 1.0 + strength * border
 
     def bent(boxes: F32) -> F32:
         source = (_outline(boxes) - middle) / half
@@ -168,10 +181,7 @@ def widened(sample: Sample, strength: float) -> Sample:
         ratio = np.divide(found, radius, out=np.ones_like(radius), where=radius > 0.0)
         return _hulls(source * ratio[..., None] * half + middle)
 
-    truth = replace(sample.truth, regions=bent(sample.truth.regions))
-    return replace(
-        sample, rgb=np.asarray(rgb, np.uint8), truth=_cut(truth, bent(sample.truth.xyxy_px), (0, 0, width, height))
-    )
+    return _cut(replace(truth, regions=bent(truth.regions)), bent(truth.xyxy_px), (0, 0, *size_wh))
 
 
 def _outline(boxes: F32) -> F64:

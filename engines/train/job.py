@@ -15,15 +15,17 @@ import numpy as np
 import torch
 
 from engines.datasets import Dataset
-from engines.train.appearance import AppearanceOptions
-from engines.train.batches import Batches, BatchOptions, balanced, class_weights
+from engines.train.batches import Batches, BatchMaker
 from engines.train.checkpoints import load_run, save_run, save_weights
+from engines.train.device_batches import DeviceBatches, fits
 from engines.train.evaluate import Evaluator, halves, has_objects, mean_ap
 from engines.train.geometry import CALM, GeometryOptions
+from engines.train.looks import AppearanceOptions
 from engines.train.loss import LossOptions
 from engines.train.materials import Materials, Teachers, check_names, in_classes, open_teachers
 from engines.train.options import TrainOptions
 from engines.train.pictures import load_samples
+from engines.train.planner import BatchOptions
 from engines.train.pseudo import read_pseudo
 from engines.train.record import Row, write_csv, write_plot
 from engines.train.sample import Sample
@@ -31,6 +33,7 @@ from engines.train.schedule import progress, rate
 from engines.train.start import first_network
 from engines.train.student import StepReport, Student
 from engines.train.teachers import LevelsTeacher
+from engines.train.weighing import balanced, class_weights
 from engines.validate import ApReport
 from engines.yolo_nas import YoloNas
 
@@ -121,7 +124,7 @@ def train(
 
 def _batches(
     options: TrainOptions, materials: Materials, teachers: Sequence[LevelsTeacher], say: Say
-) -> tuple[list[Sample], Batches, list[str]]:
+) -> tuple[list[Sample], BatchMaker, list[str]]:
     """Pictures in memory, and what makes batches of them."""
     longest = max(max(size) for size in options.sizes)
     data = in_classes(materials.data, options.classes, materials.names)
@@ -137,22 +140,22 @@ def _batches(
         say(f"not used: {problem}")
     weights = balanced(samples, len(options.classes)) if options.balance == "resample" else [1.0] * len(samples)
     weights = [value * materials.weigh.get(one.part, 1.0) for value, one in zip(weights, samples, strict=True)]
-    made = Batches(
-        samples,
-        weights,
-        BatchOptions(
-            batch=options.batch,
-            sizes=options.sizes,
-            seed=options.seed,
-            classes=len(options.classes),
-            geometry=GeometryOptions(mosaic=options.mosaic) if options.augment else CALM,
-            appearance=AppearanceOptions(),
-            mixed=options.mixed,
-        ),
-        extra=extra,
-        teachers=teachers,
+    how = BatchOptions(
+        batch=options.batch,
+        sizes=options.sizes,
+        seed=options.seed,
+        classes=len(options.classes),
+        geometry=GeometryOptions(mosaic=options.mosaic) if options.augment else CALM,
+        appearance=AppearanceOptions(),
+        mixed=options.mixed,
     )
-    return samples, made, problems
+    device = torch.device(materials.device)
+    # Teachers on the host look at batches where they are made.
+    if materials.uses_device and not teachers:
+        if fits([one for some in (samples, *extra) for one in some], device):
+            return samples, DeviceBatches(samples, weights, how, device, extra=extra), problems
+        say("the pictures do not fit on the device: batches are made on the host")
+    return samples, Batches(samples, weights, how, extra=extra, teachers=teachers), problems
 
 
 def _student(
@@ -174,7 +177,7 @@ class _Loop:
         self,
         options: TrainOptions,
         student: Student,
-        batches: Batches,
+        batches: BatchMaker,
         evaluators: Sequence[Evaluator],
         where: _Where,
         out: Path,

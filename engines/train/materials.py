@@ -21,7 +21,8 @@ class Materials:
     """What a run is made of; data sets are open already.
 
     `names` renames classes of data and teachers; `weigh`: how often pictures of a part are drawn, 1 if unsaid.
-    `on_device`: whether teachers in ONNX run in torch on `device`, not in OpenVINO on the host; None: on a GPU.
+    `on_device`: whether pictures live and batches are made on `device`, and teachers in ONNX run there in torch, not in
+    OpenVINO on the host; None: on a GPU.
     """
 
     data: Dataset

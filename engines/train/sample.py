@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from engines.types import F32, U8
+from engines.types import F32, U8, SizeWH
 
 I64 = npt.NDArray[np.int64]
 
@@ -42,9 +42,21 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Known:
+    """What is known of a picture without its pixels: enough to plan what is done to it."""
+
+    size_wh: SizeWH
+    truth: Truth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
     """`rgb` (H, W, 3) uint8, only read; `part` names where it is from."""
 
     rgb: U8
     truth: Truth
     part: str = ""
+
+    @property
+    def known(self) -> Known:
+        return Known(size_wh=(self.rgb.shape[1], self.rgb.shape[0]), truth=self.truth)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engines.train.sample import Truth
+from engines.train.to_device import moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,11 +34,11 @@ class Targets:
 
     def to(self, device: torch.device) -> Targets:
         return Targets(
-            boxes=self.boxes.to(device),
-            class_ids=self.class_ids.to(device),
-            weights=self.weights.to(device),
-            regions=self.regions.to(device),
-            region_weights=self.region_weights.to(device),
+            boxes=moved(self.boxes, device),
+            class_ids=moved(self.class_ids, device),
+            weights=moved(self.weights, device),
+            regions=moved(self.regions, device),
+            region_weights=moved(self.region_weights, device),
         )
 
     def part(self, rows: slice) -> Targets:

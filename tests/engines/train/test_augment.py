@@ -10,14 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.train import appearance
-from engines.train.appearance import NOTHING, AppearanceOptions, changed
-from engines.train.geometry import CALM, PAD, GeometryOptions, composed, letterboxed, widened
+from engines.train.appearance import changed
+from engines.train.geometry import CALM, PAD, GeometryOptions, Layout, compose, letterbox, widened
+from engines.train.looks import NOTHING, AppearanceOptions, Looks, Noise, draw
 from engines.train.sample import Sample
-from engines.types import F32
+from engines.train.warp import warped
+from engines.train.warp import widened as picture_widened
+from engines.types import F32, SizeWH
 from tests.engines.train.scenes import square_picture, truth
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
 seeds = st.integers(0, 2**32 - 1)
+
+
+def made(layout: Layout, samples: list[Sample]) -> Sample:
+    return Sample(rgb=warped(layout, [sample.rgb for sample in samples]), truth=layout.truth)
+
+
+def composed(samples: list[Sample], size_wh: SizeWH, options: GeometryOptions, rng: np.random.Generator) -> Sample:
+    return made(compose([sample.known for sample in samples], size_wh, options, rng), samples)
+
+
+def letterboxed(sample: Sample, size_wh: SizeWH, *, flip: bool = False) -> Sample:
+    return made(letterbox(sample.known, size_wh, flip=flip), [sample])
 
 
 def seen(sample: Sample, colour: tuple[int, int, int]) -> F32 | None:
@@ -81,7 +96,7 @@ def test_in_a_mosaic_each_square_stays_in_its_box(samples: tuple[Sample, ...], s
 @given(squares(), st.floats(0.05, 0.5))
 def test_behind_a_wide_angle_a_square_stays_in_its_box(sample: Sample, strength: float) -> None:
     placed = letterboxed(sample, (192, 128))
-    out = widened(placed, strength)
+    out = Sample(rgb=picture_widened(placed.rgb, strength), truth=widened(placed.truth, placed.known.size_wh, strength))
     for box in out.truth.xyxy_px:
         if (box[2:] - box[:2]).min() >= 8:
             check(out, COLOURS[0], box, 2.5)
@@ -124,20 +139,21 @@ def test_the_same_seed_gives_the_same_picture() -> None:
             composed([sample] * 4, (128, 96), GeometryOptions(wide=1.0), np.random.default_rng(seed)) for _ in range(2)
         )
         np.testing.assert_array_equal(first.rgb, again.rgb)
-        one, other = (changed(first.rgb, AppearanceOptions(), np.random.default_rng(seed)) for _ in range(2))
+        one, other = (changed(first.rgb, draw(AppearanceOptions(), np.random.default_rng(seed))) for _ in range(2))
         np.testing.assert_array_equal(one, other)
 
 
 def test_without_any_chance_a_picture_stays_as_it_is() -> None:
     rgb = np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(changed(rgb, NOTHING, np.random.default_rng(2)), rgb)
+    np.testing.assert_array_equal(changed(rgb, draw(NOTHING, np.random.default_rng(2))), rgb)
+    np.testing.assert_array_equal(changed(rgb, Looks()), rgb)
 
 
-@pytest.mark.parametrize("name", ["lit", "coloured", "night", "infrared", "blurred", "smaller"])
+@pytest.mark.parametrize("name", ["light", "colour", "night", "infrared", "blur", "noise", "jpeg", "small"])
 def test_looks_change_levels_alone(name: str) -> None:
     rgb = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     before = rgb.copy()
-    out = getattr(appearance, name)(rgb, np.random.default_rng(4))
+    out = changed(rgb, draw(replace(NOTHING, **{name: 1.0}), np.random.default_rng(4)))
     assert (out.shape, out.dtype) == (rgb.shape, np.uint8)
     np.testing.assert_array_equal(rgb, before)
     assert (out != rgb).any()
@@ -150,7 +166,7 @@ def test_looks_change_levels_alone(name: str) -> None:
 
 def test_noise_has_the_deviation_that_was_asked_for() -> None:
     grey = np.full((300, 400, 3), 128, np.uint8)
-    out = appearance.noisy(grey, 8.0, np.random.default_rng(3)).astype(np.float64)
+    out = appearance.noisy(grey, Noise(deviation=8.0, start=1_040_000)).astype(np.float64)
     assert out.std() == pytest.approx(8.0, rel=0.05)
     assert out.mean() == pytest.approx(128.0, abs=0.7)
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from engines.train.appearance import AppearanceOptions
-from engines.train.batches import Batch, Batches, BatchOptions, Deck, balanced, class_weights
+from engines.train.batches import Batch, Batches
 from engines.train.geometry import CALM, GeometryOptions
+from engines.train.looks import AppearanceOptions
+from engines.train.planner import BatchOptions, Deck
 from engines.train.sample import Sample
+from engines.train.weighing import balanced, class_weights
 from tests.engines.train.scenes import square_picture
 
 SIZES = ((96, 64), (64, 64))

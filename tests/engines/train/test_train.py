@@ -15,12 +15,13 @@ import torch
 
 from engines.datasets import open_dataset
 from engines.train import Materials, TrainOptions, train
-from engines.train.appearance import AppearanceOptions
-from engines.train.batches import Batch, Batches, BatchOptions
+from engines.train.batches import Batch, Batches
 from engines.train.checkpoints import load_run, save_weights
 from engines.train.evaluate import Evaluator
 from engines.train.geometry import CALM
+from engines.train.looks import AppearanceOptions
 from engines.train.pictures import load_samples
+from engines.train.planner import BatchOptions
 from engines.train.schedule import progress, rate
 from engines.train.start import first_network
 from engines.train.student import Student
@@ -117,7 +118,7 @@ def test_two_steps_and_two_more_are_four_steps(tmp_path: Path, optimizer: str, p
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_a_run_with_an_onnx_teacher_on_the_device_goes_on_exactly(tmp_path: Path, precision: str) -> None:
-    """The file shows features, so that adapters are learnt too."""
+    """Batches are made there, too; the file shows features, so that adapters are learnt."""
     data = open_dataset(coco_set(tmp_path / "set", 5))
     teacher = shuffling_teacher(tmp_path / "teacher.onnx", features=True)
     names = {"person": "red", "car": "green", "bus": "green"}
