@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 
+from engines.spec_yaml import DESCRIBE_HINT, one_line, read_plain
 from vedette.errors import ModelError
 
 HeadName = Literal["yolo_nas", "yolox", "nanodet_plus", "yolov8", "end2end"]
@@ -33,7 +33,6 @@ COCO_CLASSES: tuple[str, ...] = (
 """The 80 classes of COCO in the order in which the models trained on it have them."""
 
 INPUT_TYPES = ("float32", "float16", "uint8")
-DESCRIBE_HINT = "`vedette model describe --help` shows a whole spec"
 
 _MAX_YAML_BYTES = 1 << 20
 
@@ -162,20 +161,7 @@ def _read(path: Path) -> ModelSpec:
 
 def _parse(text: bytes | str, where: str) -> ModelSpec:
     """Raises ModelError with everything that is wrong, each with its path."""
-    try:
-        plain = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        msg = f"{where}:{place} expected YAML: {getattr(error, 'problem', None) or 'it cannot be read as text'}"
-        raise ModelError(msg) from error
-    except (ValueError, RecursionError) as error:  # not text; a date that is none; brackets without end
-        msg = f"{where}: expected YAML: {str(error).splitlines()[0]}"
-        raise ModelError(msg) from error
-    if not isinstance(plain, dict):
-        got = "nothing" if plain is None else f"a {type(plain).__name__}"
-        msg = f"{where}: expected keys and values, got {got}"
-        raise ModelError(msg, hint=DESCRIBE_HINT)
+    plain = read_plain(text, where)
     problems = _problems(plain, ModelSpec, "")
     if problems:
         raise ModelError([f"{where}: {problem}" for problem in problems], hint=DESCRIBE_HINT)
@@ -191,7 +177,9 @@ def _problems(plain: dict[Any, Any], kind: type[msgspec.Struct], prefix: str) ->
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, 1)
             meant.update(near)
-            problems.append(f"{prefix}{key}: unknown key" + (f", did you mean {near[0]!r}?" if near else ""))
+            problems.append(
+                f"{prefix}{one_line(str(key))}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
+            )
     for name, field in fields.items():
         if name not in plain:
             if field.required and name not in meant:
@@ -210,7 +198,7 @@ def _said(error: str, path: str) -> str:
     """A validation error in our words: "size[0]: expected int, got str" for "Expected `int`, got `str` - at `$[0]`"."""
     words, _, at = error.partition(" - at ")
     words = words.replace("array", "list").replace("object", "mapping")
-    return f"{path}{at.strip('`').removeprefix('$')}: {words[:1].lower()}{words[1:].replace('`', '')}"
+    return one_line(f"{path}{at.strip('`').removeprefix('$')}: {words[:1].lower()}{words[1:].replace('`', '')}")
 
 
 def _disagreements(spec: ModelSpec, file: ModelFile) -> list[str]:
