@@ -51,8 +51,8 @@ def run_faults(arguments: argparse.Namespace) -> int:
     from pipeline.bench.faults.schedule import ALL, draw
     from vedette.cli.bench import check_writable
 
-    if not 0.3 <= arguments.minutes <= 1440:
-        msg = f"--minutes: expected a number from 0.3 to 1440, got {arguments.minutes:g}"
+    if not 0.1 <= arguments.minutes <= 1440:
+        msg = f"--minutes: expected a number from 0.1 to 1440, got {arguments.minutes:g}"
         raise UsageError(msg)
     if not 0.5 <= arguments.slack <= 60:
         msg = f"--slack: expected seconds from 0.5 to 60, got {arguments.slack:g}"

@@ -80,7 +80,9 @@ class Proxy:
             asyncio.ensure_future(self._pump(far_reader, writer, rtsp)),
         ]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            # asyncio logs a handler that was cancelled with a traceback: all are, at the end.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()

@@ -82,6 +82,15 @@ class RedisServer:
         # It says little after that, less than a pipe holds.
         self._process = process
 
+    def promote(self) -> None:
+        """From now on a master, after a restart, too."""
+        self._master = None
+        client = self.client()
+        try:
+            client.replicaof("NO", "ONE")
+        finally:
+            client.close()
+
     def kill(self) -> None:
         """SIGKILL. Nothing happens if it is down."""
         process, self._process = self._process, None

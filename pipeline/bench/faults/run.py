@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -329,8 +330,9 @@ def _secrets(run: _Run, site: FaultSite, seen: Sequence[Seen]) -> Iterable[Broke
     places += [("/status", text) for text in run.sampler.texts]
     places += [(f"{entry.stream} in Redis", entry.raw) for entry in seen]
     places += [(f"spool file {path.name}", path.read_bytes()) for path in site.spool.glob("*") if path.is_file()]
+    words = [form for word in (CAMERA_PASSWORD, REDIS_PASSWORD) for form in {word, quote(word, safe="")}]
     for place, text in places:
-        for secret in (CAMERA_PASSWORD, REDIS_PASSWORD):
+        for secret in words:
             if secret.encode() in text:
                 line = next(line for line in text.splitlines() if secret.encode() in line)
                 what = f"a password stands in: {line.decode(errors='replace').replace(secret, '<the password>')[:300]}"

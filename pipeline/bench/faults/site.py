@@ -278,7 +278,7 @@ class FaultSite:
         old.kill()
         self.era += 1
         self.redis = replica
-        self._ask(lambda client: client.replicaof("NO", "ONE"))
+        replica.promote()
         self._redis_proxy.target_port = replica.port
 
     def _wait_replica(self, replica: RedisServer) -> None:
