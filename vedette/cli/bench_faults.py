@@ -42,7 +42,9 @@ def register_faults(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) 
     faults.add_argument(
         "--slack", type=float, default=2.0, metavar="S", help="seconds that a recovery may take beyond back-off (2)"
     )
-    faults.add_argument("--keep", type=Path, metavar="DIR", help="keep logs, spool and configuration in this folder")
+    faults.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep logs, spool and configuration in this new folder"
+    )
     faults.add_argument("--draw", action="store_true", help="print the schedule and do nothing")
     faults.set_defaults(run=run_faults)
 
@@ -70,6 +72,9 @@ def run_faults(arguments: argparse.Namespace) -> int:
             print(fault)
         return 0
     check_writable(arguments.json)
+    if arguments.keep is not None and arguments.keep.exists() and any(arguments.keep.iterdir()):
+        msg = f"--keep: {arguments.keep} exists already and is not an empty folder"
+        raise UsageError(msg, hint="what an earlier run left in its spool and its Redis would be taken for this one's")
 
     from pipeline.bench.faults.run import bench_faults, encode
     from pipeline.clock import SystemClock
