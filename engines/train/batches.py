@@ -7,25 +7,23 @@ of this where pictures live on a GPU; the run knows `Batch` and `BatchMaker` alo
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engines.train.ahead import in_order
 from engines.train.appearance import changed
 from engines.train.planner import BatchOptions, PicturePlan, Planner
 from engines.train.sample import Sample
-from engines.train.targets import Targets
+from engines.train.targets import Targets, collate
 from engines.train.teachers import LevelsTeacher, Taught
 from engines.train.warp import warped
 from engines.types import U8
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +87,7 @@ class Batches:
         levels = np.stack([self._picture(one) for one in plan.pictures])
         return Batch(
             levels=torch.from_numpy(np.ascontiguousarray(levels.transpose(0, 3, 1, 2))),
-            targets=plan.targets,
+            targets=collate(plan.truths, self.planner.options.classes),
             taught=tuple(teacher.look(levels) for teacher in self._teachers),
         )
 
@@ -98,7 +96,8 @@ class Batches:
 
     def stream(self, start: int, calm: Callable[[int], bool], *, threads: int, ahead: int = 4) -> Generator[Batch]:
         """As `BatchMaker` says; `ahead` of them are made or being made."""
-        return made_ahead(lambda step: self.make(step, calm=calm(step)), start, threads=threads, ahead=ahead)
+        with ThreadPoolExecutor(threads, "batches") as pool:
+            yield from in_order(lambda step: pool.submit(self.make, step, calm=calm(step)), start, max(ahead, threads))
 
 
 def plan_of(
@@ -110,19 +109,3 @@ def plan_of(
     """The planner over what is known of these pictures."""
     known = [[sample.known for sample in one] for one in (samples, *extra)]
     return Planner(known[0], weights, options, extra=known[1:])
-
-
-def made_ahead(make: Callable[[int], T], start: int, *, threads: int, ahead: int) -> Generator[T]:
-    """What `make` gives for `start`, `start` + 1, …, in order; `ahead` of them are made or being made by threads."""
-    with ThreadPoolExecutor(threads, "batches") as pool:
-        waiting: deque[Future[T]] = deque()
-        step = start
-        try:
-            while True:
-                while len(waiting) < max(ahead, threads):
-                    waiting.append(pool.submit(make, step))
-                    step += 1
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -1,6 +1,6 @@
 """Batches made of their plans on the device, where the data set lives: what `batches` does, for a GPU.
 
-Threads on the host plan ahead; the pictures are made when they are asked for, by the thread that trains, in a few
+Processes on the host plan ahead; the pictures are made when they are asked for, by the thread that trains, in a few
 hundred operations on the whole batch. Nothing of a picture crosses the bus.
 """
 
@@ -10,14 +10,19 @@ from collections.abc import Callable, Generator, Sequence
 
 import torch
 
-from engines.train.batches import Batch, made_ahead, plan_of
+from engines.train.ahead import planned_ahead
+from engines.train.batches import Batch, plan_of
 from engines.train.device_looks import change
 from engines.train.device_warp import DevicePictures
 from engines.train.planner import BatchOptions, BatchPlan
 from engines.train.sample import Sample
+from engines.train.targets import collate
 
 _MOST = 0.5
 """Share of a GPU's free memory that pictures may take; the rest is for the training (a guess)."""
+
+_MOST_PLANNERS = 4
+"""A batch of 128 takes one of them some 60 ms (one core of an EPYC); on a GPU a step of N takes longer (a guess)."""
 
 
 def fits(samples: Sequence[Sample], device: torch.device) -> bool:
@@ -54,11 +59,15 @@ class DeviceBatches:
     @torch.no_grad()
     def _made(self, plan: BatchPlan) -> Batch:
         levels = change(self._pictures.warped(plan.pictures, plan.size_wh), [one.looks for one in plan.pictures])
-        return Batch(levels=levels.to(torch.uint8), targets=plan.targets.to(self._device), taught=())
+        return Batch(
+            levels=levels.to(torch.uint8),
+            targets=collate(plan.truths, self.planner.options.classes).to(self._device),
+            taught=(),
+        )
 
     def stream(self, start: int, calm: Callable[[int], bool], *, threads: int, ahead: int = 8) -> Generator[Batch]:
         """As `BatchMaker` says; `ahead` are planned or being planned."""
-        plans = made_ahead(lambda step: self.planner.plan(step, calm=calm(step)), start, threads=threads, ahead=ahead)
+        plans = planned_ahead(self.planner, start, calm, processes=min(threads, _MOST_PLANNERS), ahead=ahead)
         try:
             for plan in plans:
                 yield self._made(plan)

@@ -1,7 +1,8 @@
 """What is in each batch, decided with numbers alone: which pictures, where they lie, what they look like.
 
 Batch `step` depends on the seed and `step` alone, not on threads or on what came before: that is what makes resuming
-exact. Who makes the pictures of a plan (`batches` on the host, `device_batches`) draws no number of its own.
+exact. Who makes the pictures of a plan (`batches` on the host, `device_batches`) draws no number of its own. No torch
+here: processes that plan ahead start quickly without.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import numpy.typing as npt
 
 from engines.train.geometry import GeometryOptions, Layout, compose, letterbox
 from engines.train.looks import AppearanceOptions, Looks, draw
-from engines.train.sample import Known
-from engines.train.targets import Targets, collate
+from engines.train.sample import Known, Truth
 from engines.types import SizeWH
 
 
@@ -45,7 +45,10 @@ class PicturePlan:
 class BatchPlan:
     size_wh: SizeWH
     pictures: tuple[PicturePlan, ...]
-    targets: Targets
+
+    @property
+    def truths(self) -> list[Truth]:
+        return [one.layout.truth for one in self.pictures]
 
 
 class Deck:
@@ -100,8 +103,7 @@ class Planner:
         pictures = tuple(
             self._picture(step * options.batch + place, size_wh, rng, calm=calm) for place in range(options.batch)
         )
-        targets = collate([one.layout.truth for one in pictures], options.classes)
-        return BatchPlan(size_wh=size_wh, pictures=pictures, targets=targets)
+        return BatchPlan(size_wh=size_wh, pictures=pictures)
 
     def _picture(self, draw_number: int, size_wh: SizeWH, rng: np.random.Generator, *, calm: bool) -> PicturePlan:
         geometry = self.options.geometry

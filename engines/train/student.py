@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from engines.train.teachers import Taught, TorchTeacher
 from engines.yolo_nas import RawOutputs, YoloNas
 from engines.yolo_nas.body import NeckMaps
 from vedette.errors import VedetteError
+
+_LEAST_SCALE = 1.0
+"""Of FP16's losses: below, gradients overflow by themselves."""
 
 
 class DivergedError(VedetteError):
@@ -114,6 +118,7 @@ class Student:
         self.average = Average(self.network, options.ema)
         self.optimizer = _optimizer([self.network, self.adapters], options)
         self._scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+        self._scaler.scale(torch.zeros((), device=device))  # makes its state, which threads must not do together
 
     def step(self, batch: Batch, step: int, rate: float) -> StepReport:
         """Learn from a batch. Raises DivergedError."""
@@ -136,7 +141,7 @@ class Student:
         self._scaler.update()
         self.average.update(step)
         figures = torch.stack([*torch.stack(found).sum(dim=0), gradient]).tolist()
-        if not all(abs(figure) < float("inf") for figure in figures) and not self._scaler.is_enabled():
+        if not all(map(math.isfinite, figures[:6])) or not (math.isfinite(figures[6]) or self._may_overflow()):
             msg = f"step {step}: the loss is no number any more: {', '.join(f'{figure:g}' for figure in figures)}"
             raise DivergedError(msg, hint="lower --rate, or give more --warmup")
         return StepReport(
@@ -148,6 +153,10 @@ class Student:
             positives=int(figures[5]),
             gradient=figures[6],
         )
+
+    def _may_overflow(self) -> bool:
+        """Whether gradients without end are but those of a scale that is too high still; the step was left out then."""
+        return self._scaler.is_enabled() and self._scaler.get_scale() >= _LEAST_SCALE
 
     def _learn(self, learner: _Learner, batch: Batch, share: float) -> Tensor:
         """Leave the gradients of a part of the batch; the losses as they count, and the number of positives."""

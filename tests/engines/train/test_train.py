@@ -24,7 +24,7 @@ from engines.train.pictures import load_samples
 from engines.train.planner import BatchOptions
 from engines.train.schedule import progress, rate
 from engines.train.start import first_network
-from engines.train.student import Student
+from engines.train.student import DivergedError, Student
 from engines.yolo_nas import YoloNas, load_checkpoint
 from engines.yolo_nas.random_weights import random_network
 from engines.yolo_nas.variants import Variant
@@ -89,6 +89,42 @@ def test_parts_learnt_by_threads_are_one_step(tmp_path: Path) -> None:
     assert float((halves_apart[0] - halves_apart[1]).abs().max()) > 1e-5
 
 
+def half_precision(tmp_path: Path, scale: float) -> tuple[Student, Batch]:
+    """A student in FP16 whose losses are scaled so much, and a batch."""
+    samples, _ = load_samples(open_dataset(coco_set(tmp_path / "set", 4, sizes=((96, 64),))), longest_px=96)
+    made = BatchOptions(batch=4, sizes=((96, 64),), seed=0, classes=3, geometry=CALM, appearance=AppearanceOptions())
+    torch.manual_seed(0)
+    options = TrainOptions(arch="n", classes=CLASSES, epochs=1, threads=1, precision="fp16")
+    student = Student(YoloNas(THIN, 3), options, device=torch.device("cpu"))
+    state = student.state()
+    student.load({**state, "scaler": {**state["scaler"], "scale": scale}})
+    return student, Batches(samples, [1.0] * 4, made).make(0, calm=True)
+
+
+def test_in_half_precision_something_is_learnt(tmp_path: Path) -> None:
+    student, batch = half_precision(tmp_path, 2.0**10)
+    losses = [student.step(batch, step, 2e-3).total for step in range(12)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_gradients_that_overflow_are_left_out_and_the_scale_falls(tmp_path: Path) -> None:
+    student, batch = half_precision(tmp_path, 2.0**60)
+    before = copy.deepcopy(student.state()["net"])
+    report = student.step(batch, 0, 1e-3)
+    assert not np.isfinite(report.gradient)
+    assert student.state()["scaler"]["scale"] == 2.0**59
+    learnt = dict(student.network.named_parameters())
+    assert all(torch.equal(before[name], value) for name, value in learnt.items())
+
+
+def test_gradients_that_overflow_unscaled_end_the_run(tmp_path: Path) -> None:
+    student, batch = half_precision(tmp_path, 1.0)
+    with torch.no_grad():
+        next(student.network.parameters()).fill_(float("inf"))
+    with pytest.raises(DivergedError, match="step 0: the loss is no number any more"):
+        student.step(batch, 0, 1e-3)
+
+
 def weights(out: Path) -> dict[str, torch.Tensor]:
     state, _, where = load_run(out / "last.pth")
     assert where["step"] == 4
@@ -99,7 +135,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return flat
 
 
-@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "bf16"), ("sgd", "fp32")])
+@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "bf16"), ("sgd", "fp32"), ("adamw", "fp16")])
 def test_two_steps_and_two_more_are_four_steps(tmp_path: Path, optimizer: str, precision: str) -> None:
     data = open_dataset(coco_set(tmp_path / "set", 5))
     options = TrainOptions(**SMALL, optimizer=optimizer, precision=precision, warmup_steps=3)  # type: ignore[arg-type]
@@ -116,7 +152,7 @@ def test_two_steps_and_two_more_are_four_steps(tmp_path: Path, optimizer: str, p
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_run_with_an_onnx_teacher_on_the_device_goes_on_exactly(tmp_path: Path, precision: str) -> None:
     """Batches are made there, too; the file shows features, so that adapters are learnt."""
     data = open_dataset(coco_set(tmp_path / "set", 5))
