@@ -29,7 +29,7 @@ CONFIG ?=
 MODEL ?=
 DURATION ?=
 
-.PHONY: help install models demo test test-gpu check audit schema bench constraints debian clean
+.PHONY: help install models demo test test-gpu check audit fuzz schema bench constraints debian clean
 
 help:  ## say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -80,6 +80,15 @@ audit:  ## look every pinned package up in the database of known vulnerabilities
 	exit $$found
 # pypi or osv
 ADVISORIES ?= pypi
+
+fuzz: $(VENV)/.installed-for-tests  ## go on where the tests of tests/fuzz stop: SECONDS=60 at each DOOR="spec spool"
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install 'atheris>=3,<4'
+	for door in $(DOOR); do
+		echo "$$door, for $(SECONDS) s …"
+		$(BIN)/python -m tests.fuzz.by_hand "$$door" $(SECONDS)
+	done
+DOOR ?= config spec message spool bitstream
+SECONDS ?= 60
 
 schema: $(VENV)/.installed  ## write the JSON Schemas of configuration and messages anew
 	@$(BIN)/python -m pipeline.config_schema > $(VENV)/schema.json

@@ -18,8 +18,8 @@ MARKER = b"\xd7VR\x1e"
 _HEAD = struct.Struct("<4sIQI")
 _CRC = struct.Struct("<I")
 HEAD_BYTES = _HEAD.size + _CRC.size
-MAX_N = 1 << 52
-"""Above it a number is damage, or somebody's joke: JSON's and Lua's numbers are exact up to twice as much."""
+MAX_N = 1 << 53
+"""Above it a number is damage, or somebody's joke: JSON's and Lua's numbers are exact up to it."""
 
 Tail = Literal["clean", "torn", "damaged"]
 """How a segment ends: at a record's end; in a record whose writing was cut off; in bytes that are no such thing."""

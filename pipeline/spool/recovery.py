@@ -22,8 +22,9 @@ from vedette.errors import SpoolError
 _NAME = re.compile(r"(?P<sequence>\d{10})-(?P<producer>[0-9a-z]{1,32})-(?P<first>\d{20})\.v1", re.ASCII)
 _LATER = re.compile(r".*\.v(?P<version>\d{1,9})", re.ASCII | re.DOTALL)
 _PRODUCER = re.compile(r"[0-9a-z]{0,32}")
-# No spool comes near it: a file with a later one would leave no names for those that follow.
+# No spool comes near these: files that do are somebody's joke, and would leave no numbers for those that follow.
 _MAX_SEQUENCE = 9_000_000_000
+_FAR_N = MAX_N // 2
 CURSOR = "cursor"
 
 
@@ -168,7 +169,7 @@ def recover(disk: ReadableDisk, cursor: Cursor) -> Found:
             lost.append(LostRecords(producer=segment.producer, first=segment.end_n, last=None))
         if follower is None:
             known = cursor.producer != segment.producer or cursor.n < segment.end_n
-            sure = tail != "damaged" and known
+            sure = tail != "damaged" and known and segment.end_n <= _FAR_N
             if tail == "torn":
                 notes.append(f"{segment.name}: ends within a record that was not promised yet; cut off there")
     return Found(
@@ -187,7 +188,7 @@ def _segments(disk: ReadableDisk) -> list[Segment]:
         match = _NAME.fullmatch(name)
         if match is not None:
             sequence, first_n = int(match["sequence"]), int(match["first"])
-            if sequence > _MAX_SEQUENCE or first_n > MAX_N:
+            if sequence > _MAX_SEQUENCE or first_n > _FAR_N:
                 msg = f"spool {disk}: {name} is none of Vedette's: no spool has come that far"
                 raise SpoolError(msg, hint="move the directory away")
             segments.append(Segment(name=name, sequence=sequence, producer=match["producer"], first_n=first_n))

@@ -21,7 +21,7 @@ MERGES = "\n".join(
         ("name: !!timestamp x", "a tag (!!) that does not fit what follows it"),
         ("name: !!bool x", "a tag (!!) that does not fit what follows it"),
         ('name: !!int ""', "a tag (!!) that does not fit what follows it"),
-        ("name: 0001-01-01 00:00:00 +20:00", "or a date that is none"),
+        ("name: 2026-01-01 00:00:00 +99:00", "expected YAML: offset must be"),
         ("name: !!python/object/apply:os.system [id]", "could not determine a constructor for the tag"),
         (LAUGHS, "expected at most 50000 values, aliases counted as often as they are used"),
         (MERGES, "merge keys (<<) are not read in a spec"),

@@ -57,12 +57,13 @@ def test_a_cursor_or_id_with_a_right_checksum_and_wrong_contents_counts_as_none(
     spool.close()
 
 
-def test_numbers_that_nobody_reaches_are_damage_and_not_gone_on_with(tmp_path: Path) -> None:
-    """The next record's number would not have fitted into 64 bits."""
-    (tmp_path / segment_name(1, "p", 1)).write_bytes(encode(1, b"one") + encode(2**64 - 1, b"joke"))
+@pytest.mark.parametrize(("far", "found"), [(2**64 - 1, [b"one"]), (2**53, [b"one", b"joke"])])
+def test_numbers_that_nobody_reaches_are_not_gone_on_with(tmp_path: Path, far: int, found: list[bytes]) -> None:
+    """The next record's number would not have fitted into 64 bits, or not into Redis's numbers."""
+    (tmp_path / segment_name(1, "p", 1)).write_bytes(encode(1, b"one") + encode(far, b"joke"))
 
     spool = _spool(tmp_path)
-    assert [record.payload for record in spool.read(9)[0]] == [b"one"]
+    assert [record.payload for record in spool.read(9)[0]] == found
     assert spool.append(b"two")
     assert spool.commit() == 1
     assert spool.producer == "new1"
