@@ -151,6 +151,18 @@ def test_pictures_are_worked_on_in_portions(monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.equal(device.make(1, calm=False).levels, whole)
 
 
+def test_a_batch_is_made_without_waiting_for_the_device_and_lies_there() -> None:
+    """On torch's device `meta` nothing can be read back, and what is on two devices does not go together."""
+    meta = torch.device("meta")
+    options = BatchOptions(
+        batch=8, sizes=SIZES, seed=5, classes=3, geometry=GeometryOptions(), appearance=AppearanceOptions()
+    )
+    device = DeviceBatches(samples(6), [1.0] * 6, options, meta)
+    for step in range(12):  # enough for each of the looks to be there
+        batch = device.make(step, calm=False)
+        assert {batch.levels.device, batch.targets.boxes.device} == {meta}
+
+
 def test_what_pictures_take_on_the_device_is_known_before() -> None:
     pictures = [sample.rgb for sample in samples(3)]
     assert DevicePictures.bytes_of(pictures) == 4 * sum(one.shape[0] * one.shape[1] for one in pictures)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -101,6 +103,26 @@ def test_half_precision_stays_near(tmp_path: Path) -> None:
         half = OnnxTeacher(path, NAMES, MAP, CPU, dtype=dtype).look(images)
         assert {one.dtype for one in (half.scores, half.boxes, *half.features)} == {torch.float32}
         torch.testing.assert_close(half.scores, whole.scores, atol=0.03, rtol=0)
+
+
+def test_it_looks_without_waiting_for_the_device(tmp_path: Path) -> None:
+    """On torch's device `meta` nothing can be read back, and what is on two devices does not go together."""
+    meta = torch.device("meta")
+    teacher = OnnxTeacher(shuffling_teacher(tmp_path / "t.onnx", features=True), NAMES, MAP, meta, dtype=torch.float16)
+    taught = teacher.look(torch.zeros((4, 3, 96, 160), device=meta))
+    assert {one.device for one in (taught.scores, taught.boxes, taught.known, *taught.features)} == {meta}
+
+
+def test_a_gpu_machine_needs_no_openvino(tmp_path: Path) -> None:
+    path = shuffling_teacher(tmp_path / "t.onnx")
+    lines = [
+        "import sys; sys.modules['openvino'] = None",
+        "import torch; from pathlib import Path; import engines.train.job",
+        "from engines.train.onnx_teacher import OnnxTeacher",
+        f"OnnxTeacher(Path({str(path)!r}), ('person',), {{}}, torch.device('meta')); print('fine')",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("fine\n", 0), done.stderr
 
 
 def test_wrong_teachers_are_one_line_on_the_device_too(tmp_path: Path) -> None:
