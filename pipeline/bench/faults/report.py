@@ -35,7 +35,7 @@ class LifeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
-    """Resident memory, threads and descriptors of the longest life, after its first 20 s; None if it was shorter."""
+    """Resident memory, threads and descriptors of the longest life, from its 20th to at least its 50th second."""
 
     seconds: float
     rss_first_mib: float

@@ -18,6 +18,7 @@ from stages.types import Clock
 _EVERY_S = 1.0
 _WARM_UP_NS = 20_000_000_000
 _MIB = 1 << 20
+_LEAST = 30
 _decoder = msgspec.json.Decoder(Status)
 
 
@@ -82,7 +83,7 @@ def growth(samples: Sequence[Sample]) -> Growth | None:
         by_pid.setdefault(sample.pid, []).append(sample)
     warm = [[sample for sample in life if sample.at_ns >= life[0].at_ns + _WARM_UP_NS] for life in by_pid.values()]
     longest = max(warm, key=len, default=[])
-    if len(longest) < 5:
+    if len(longest) < _LEAST:
         return None
     hours = [(sample.at_ns - longest[0].at_ns) / 3.6e12 for sample in longest]
     mib = [sample.rss_bytes / _MIB for sample in longest]

@@ -317,7 +317,9 @@ class FaultSite:
             what = f"its lease was held by another for {_LEASE_MS // 1000} s more, and now by {holder or 'nobody'}"
             self.lease_breaches.append((now_ns, stream, what))
         elif last != self._last_id:
-            self.lease_breaches.append((now_ns, stream, f"a frame {last} was written while another held its lease"))
+            self.lease_breaches.append(
+                (now_ns, stream, f"a frame {last.decode()} was written while another held its lease")
+            )
         self._ask(lambda client: client.delete(f"vedette:lease:{stream}"))
         with self._process:
             self.life.leased.add(stream)
