@@ -130,6 +130,11 @@ def _decode(data: bytes) -> av.VideoFrame:
                 raise PictureError(msg)
             stream = container.streams.video[0]
             context = stream.codec_context
+            if context is None:  # JPEG XL, for one: FFmpeg knows it when it sees it, and was built without its decoder
+                msg = (
+                    f"expected {_EXPECTED}, got a {name.removesuffix('_pipe')} file, for which there is no decoder here"
+                )
+                raise PictureError(msg, hint="save it as one of these")
             context.thread_count = 1
             if context.name in {"mjpeg", "png"}:  # of others it refuses good files (TIFF)
                 context.options = {"err_detect": "explode"}

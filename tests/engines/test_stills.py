@@ -186,7 +186,12 @@ def test_a_png_cut_short_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "the file is empty"), (b"hello " * 50, "damaged or of another kind"), (b"\xff\xd8\xff", "cut short")],
+    [
+        (b"", "the file is empty"),
+        (b"hello " * 50, "damaged or of another kind"),
+        (b"\xff\xd8\xff", "cut short"),
+        (b"\xff\x0a\xff\xe0\x00\x10" + b"JFIF" * 12, "got a jpegxl file, for which there is no decoder here"),
+    ],
 )
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.jpg"
