@@ -190,7 +190,10 @@ def test_a_png_cut_short_is_refused(tmp_path: Path) -> None:
         (b"", "the file is empty"),
         (b"hello " * 50, "damaged or of another kind"),
         (b"\xff\xd8\xff", "cut short"),
-        (b"\xff\x0a\xff\xe0\x00\x10" + b"JFIF" * 12, "got a jpegxl file, for which there is no decoder here"),
+        (
+            bytes.fromhex("ff0affe000104a46494600010100000100010004ffdb0043000806060706050a0707070909080a0c140d0c"),
+            "got a jpegxl file, for which there is no decoder here",
+        ),
     ],
 )
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, message: str) -> None:
