@@ -128,8 +128,8 @@ def _decode(data: bytes) -> av.VideoFrame:
             if not name.endswith("_pipe") and name not in {"gif", "apng", "image2"}:
                 msg = f"expected {_EXPECTED}, got a file of the kind {name}"
                 raise PictureError(msg)
-            stream: Any = container.streams.video[0]  # Any: PyAV does not say that there may be no decoder
-            context = stream.codec_context
+            stream = container.streams.video[0]
+            context: Any = stream.codec_context  # Any: PyAV does not say that there may be none
             if context is None:  # JPEG XL, for one: FFmpeg knows it when it sees it, and was built without its decoder
                 msg = (
                     f"expected {_EXPECTED}, got a {name.removesuffix('_pipe')} file, for which there is no decoder here"
