@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,8 @@ def test_proxy_forwards_cuts_and_forwards_again() -> None:
                 assert client.recv(10) == b"back"
                 proxy.cut()
                 assert client.recv(10) == b"" if _closes(client) else True
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
         proxy.mend()
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
             server, _ = listener.accept()

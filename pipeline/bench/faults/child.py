@@ -66,7 +66,7 @@ class Life:
         with self._changed:
             self._changed.wait_for(lambda: self.ready_ns is not None or self._over, START_S)
             if self.ready_ns is None:
-                last = self.log[-1] if self.log else "it said nothing"
+                last = self.log[-1][:300] if self.log else "it said nothing"
                 msg = f"`vedette run` was not ready within {START_S:g} s: {last}"
                 raise ChildError(msg)
 

@@ -12,10 +12,11 @@ import random
 import threading
 from types import TracebackType
 
+from pipeline.bench.faults.ports import HOST, free_port
 from pipeline.bench.faults.rtp_weather import FAIR, RtspStream, Weather
 
-HOST = "127.0.0.1"
 _PIECE = 1 << 16
+_PATIENCE_S = 10.0
 
 
 class Proxy:
@@ -26,26 +27,24 @@ class Proxy:
         self._loop = loop
         self._rng = rng
         self.target_port = target_port
-        self.port = 0
+        self.port = free_port()
         self.weather: Weather = FAIR
         self.delay_s = 0.0
-        self._refuse = False
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
-        self.port = int(self._server.sockets[0].getsockname()[1])
+        self._server = await asyncio.start_server(self._serve, HOST, self.port)
 
     def cut(self) -> None:
-        """Close every connection, and each new one at once."""
-        self._refuse = True
-        self._loop.call_soon_threadsafe(self._close_all)
+        """Close every connection and refuse new ones; returns when that is done."""
+        asyncio.run_coroutine_threadsafe(self.close(), self._loop).result(_PATIENCE_S)
 
     def mend(self) -> None:
-        self._refuse = False
+        """Take connections again."""
+        asyncio.run_coroutine_threadsafe(self.listen(), self._loop).result(_PATIENCE_S)
 
     def hush(self) -> None:
         """Connections stay open, nothing comes through."""
@@ -54,19 +53,13 @@ class Proxy:
     def speak(self) -> None:
         self._loop.call_soon_threadsafe(self._flowing.set)
 
-    def _close_all(self) -> None:
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
         for writer in self._writers:
             writer.transport.abort()
 
-    async def close(self) -> None:
-        self._close_all()
-        if self._server is not None:
-            self._server.close()
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._refuse:
-            writer.transport.abort()
-            return
         try:
             far_reader, far_writer = await asyncio.open_connection(HOST, self.target_port)
         except OSError:
@@ -117,16 +110,16 @@ class Proxies:
 
     def add(self, target_port: int, rng: random.Random | None = None) -> Proxy:
         proxy = Proxy(self._loop, target_port, rng)
-        asyncio.run_coroutine_threadsafe(proxy.listen(), self._loop).result(10.0)
+        asyncio.run_coroutine_threadsafe(proxy.listen(), self._loop).result(_PATIENCE_S)
         self._proxies.append(proxy)
         return proxy
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10.0)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_PATIENCE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10.0)
+        self._thread.join(_PATIENCE_S)
         self._loop.close()
 
     async def _end(self) -> None:

@@ -46,7 +46,10 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the subscriber read, and what the verdict rests on."""
+    """What the subscriber read, and what the verdict rests on.
+
+    `longest_lapse_s`: the longest that a wait of 0.05 s of the command's own took: what the machine did to all of it.
+    """
 
     frames: int
     events: int
@@ -56,6 +59,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     slowest_recovery_s: float
     ledgers_checked: int
     statuses_checked: int
+    longest_lapse_s: float
 
 
 class FaultReport(msgspec.Struct, frozen=True, kw_only=True):

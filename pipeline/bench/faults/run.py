@@ -67,15 +67,16 @@ class _Run:
         self.broken: list[Broken] = []
         self.begin_ns = 0
         self.end_ns = 0
+        self.longest_lapse_ns = 0
 
     def run(self, schedule: Sequence[Fault], minutes: float) -> None:
         """Do all of it. A process that does not start, end or live as it should ends it, and is a violation."""
         site, clock = self._site, self._clock
         self.begin_ns = clock.mono_ns()
-        site.start_life()
         self.subscriber.start()
-        self.sampler.start()
         try:
+            site.start_life()
+            self.sampler.start()
             self._wait(_START_S, lambda: all(self.subscriber.last_ns(name) for name in CAMERAS))
             self.begin_ns = clock.mono_ns()
             self._do(schedule)
@@ -157,7 +158,9 @@ class _Run:
         never = threading.Event()
         while not done() and (end_ns is None or self._clock.mono_ns() < end_ns):
             self._look_after()
+            before_ns = self._clock.mono_ns()
             self._clock.wait(never, _LOOK_S)
+            self.longest_lapse_ns = max(self.longest_lapse_ns, self._clock.mono_ns() - before_ns)
 
     def _look_after(self) -> None:
         life = self._site.life
@@ -250,6 +253,7 @@ def _judged(
             slowest_recovery_s=round(max(one.slowest_ns for one in recovered.values()) / 1e9, 3),
             ledgers_checked=sum(not life.killed for life in lives),
             statuses_checked=len(run.sampler.samples),
+            longest_lapse_s=round(run.longest_lapse_ns / 1e9, 3),
         ),
         growth=growth(run.sampler.samples),
         lives=[

@@ -50,7 +50,8 @@ class Sampler:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(10.0)
+        if self._thread.ident is not None:
+            self._thread.join(10.0)
 
     def _run(self) -> None:
         while not self._clock.wait(self._stop, _EVERY_S):
