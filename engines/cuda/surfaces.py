@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engines.cuda.launch import Launch
 from engines.picture import Placement, place, yuv_to_rgb
 from engines.spec import InputSpec
 from engines.types import SizeWH, YuvMatrix
@@ -107,10 +108,15 @@ def target_record(spec: InputSpec, dtype: InputType, how: Filter = "bilinear") -
     return record
 
 
-def grid_of(spec: InputSpec, count: int) -> tuple[int, int, int]:
-    """Blocks for `count` pictures: enough threads for each 2 x 2 pixels of the input."""
+def preprocess_launch(spec: InputSpec, dtype: InputType, count: int, *, records: int, target: int, out: int) -> Launch:
+    """The launch for `count` pictures; addresses of SURFACE (count,), TARGET (1,) and the input (n, 3, H, W)."""
     width, height = spec.size
-    return (-(-width // (2 * BLOCK[0])), -(-height // (2 * BLOCK[1])), count)
+    return Launch(
+        kernel=f"preprocess_{dtype}",
+        grid=(-(-width // (2 * BLOCK[0])), -(-height // (2 * BLOCK[1])), count),
+        block=BLOCK,
+        arguments=(records, target, out),
+    )
 
 
 def _check(surface: Surface) -> None:

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from engines.cuda.launch import Launch
+
 HERE = Path(__file__).parent
 
 # Each product and sum rounded by itself, as the intrinsics of the device do it; x86-64 without -march has no fused
 # operations anyway, but the next machine may be another.
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
-
-Grid = tuple[int, int, int]
 
 
 @functools.cache
@@ -45,8 +45,8 @@ def address(array: npt.NDArray[Any]) -> int:
     return int(array.ctypes.data)
 
 
-def launch(library: ctypes.CDLL, kernel: str, grid: Grid, block: Grid, *arguments: Any) -> None:
-    """Run a kernel over all blocks; arrays are given by address, numbers as ctypes."""
-    sides = [np.array(side, np.uint32) for side in (grid, block)]
-    given = [ctypes.c_void_p(address(one)) if isinstance(one, np.ndarray) else one for one in (*sides, *arguments)]
-    getattr(library, kernel)(*given)
+def run(library: ctypes.CDLL, launch: Launch) -> None:
+    """Run a kernel over all blocks, in the host's memory."""
+    sides = [np.array(side, np.uint32) for side in (launch.grid, launch.block)]
+    addresses = [*map(address, sides), *launch.arguments]
+    getattr(library, f"host_{launch.kernel}")(*map(ctypes.c_void_p, addresses))

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engines.cuda.surfaces import (
-    BLOCK,
     LARGEST_SIDE,
     SURFACE,
     TARGET,
     Filter,
     InputType,
     Surface,
-    grid_of,
+    preprocess_launch,
     surface_records,
     target_record,
 )
@@ -28,7 +27,7 @@ from engines.picture import PictureWriter, Placement
 from engines.spec import InputSpec
 from engines.types import YuvMatrix, YuvPlanes
 from engines.validate.plain_picture import plain_levels, plain_placement, to_values
-from tests.engines.cuda.host import address, compiled, launch
+from tests.engines.cuda.host import address, compiled, run
 from tests.engines.cuda.plain_area import area_levels
 from tests.engines.cuda.surfaces import picture_of, surface_of
 from vedette.errors import PictureError
@@ -53,11 +52,14 @@ def written(
     width, height = spec.size
     out = np.full((len(pictures) + 1, 3, height, width), BEFORE, dtype)
     records, placements = surface_records([surface_of(planes, address) for planes in pictures], spec)
-    kernel = f"host_preprocess_{dtype}"
-    grid = grid_of(spec, len(pictures))
-    launch(compiled("host_preprocess"), kernel, grid, BLOCK, records, target_record(spec, dtype, how), out)
+    run_on(records, target_record(spec, dtype, how), out, spec, dtype)
     assert (out[-1] == BEFORE).all()
     return out[:-1], placements
+
+
+def run_on(records: Values, target: Values, out: Values, spec: InputSpec, dtype: InputType = "float32") -> None:
+    where = {"records": address(records), "target": address(target), "out": address(out)}
+    run(compiled("host_preprocess"), preprocess_launch(spec, dtype, len(records), **where))
 
 
 def inside(slot: Values, placement: Placement) -> Values:
@@ -207,15 +209,7 @@ def test_largest_picture_does_not_overflow() -> None:
         records, _ = surface_records([surface], spec)
         records["luma_pitch"] = records["chroma_pitch"] = 0
         out = np.zeros((1, 3, 32, 32), np.float32)
-        launch(
-            compiled("host_preprocess"),
-            "host_preprocess_float32",
-            grid_of(spec, 1),
-            BLOCK,
-            records,
-            target_record(spec, "float32", how),
-            out,
-        )
+        run_on(records, target_record(spec, "float32", how), out, spec)
         assert (out == 255).all()
 
 
@@ -227,8 +221,7 @@ def test_each_picture_goes_into_the_slot_that_its_record_names() -> None:
     records["slot"] = [2, 0]
     out = np.full((3, 3, 48, 64), BEFORE, np.float32)
 
-    kernel = "host_preprocess_float32"
-    launch(compiled("host_preprocess"), kernel, grid_of(spec, 2), BLOCK, records, target_record(spec, "float32"), out)
+    run_on(records, target_record(spec, "float32"), out, spec)
 
     np.testing.assert_array_equal(out[[2, 0]], straight)
     assert (out[1] == BEFORE).all()
