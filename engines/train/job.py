@@ -36,6 +36,7 @@ from engines.train.teachers import LevelsTeacher
 from engines.train.weighing import balanced, class_weights
 from engines.validate import ApReport
 from engines.yolo_nas import YoloNas
+from vedette.errors import UsageError
 
 _LOG_EVERY = 20  # steps between rows of the table
 
@@ -98,6 +99,8 @@ def train(
     device = torch.device(materials.device)
     if device.type == "cpu":
         torch.set_num_threads(options.threads)
+    else:
+        torch.backends.cudnn.benchmark = True  # a few sizes, each of them thousands of times
     saved = load_run(out / "last.pth") if resume else None
     if saved is not None:
         options = saved[1]
@@ -118,7 +121,11 @@ def train(
     evaluators = [Evaluator(half, options.sizes[0]) for half, _ in map(halves, validation) if has_objects(half)]
 
     loop = _Loop(options, student, batches, evaluators, where, out, now_ns, say)
-    loop.run(most_steps, moved)
+    try:
+        loop.run(most_steps, moved)
+    except torch.OutOfMemoryError as error:
+        msg = f"{materials.device} has too little memory: {str(error).splitlines()[0][:200]}"
+        raise UsageError(msg, hint="lower --batch or --size") from error
     return _report(options, validation, out, start, where, problems, device)
 
 

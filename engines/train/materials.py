@@ -56,7 +56,9 @@ def open_teachers(options: TrainOptions, materials: Materials) -> Teachers:
     beside: list[TorchTeacher] = []
     for path in materials.teachers:
         if path.suffix != ".onnx":
-            beside.append(DeviceTeacher(path, options.classes, materials.names, device))
+            # On a CPU as ever; on a GPU float32 would take longer than the student.
+            dtype = torch.float32 if device.type == "cpu" else TYPES[options.precision]
+            beside.append(DeviceTeacher(path, options.classes, materials.names, device, dtype=dtype))
         elif materials.uses_device:
             from engines.train.onnx_teacher import OnnxTeacher
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from engines.spec import COCO_CLASSES
 from engines.train.class_table import ClassTable, DeviceClassTable
 from engines.types import U8
-from engines.yolo_nas import Form, fuse, load_checkpoint
+from engines.yolo_nas import Form, YoloNas, fuse, load_checkpoint
 from vedette.errors import ModelError
 
 
@@ -99,8 +99,12 @@ class DeviceTeacher:
         device: torch.device,
         *,
         own: Sequence[str] = (),
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`own`: the teacher's class names, if its file has none (else COCO's). Raises ModelError, DataError."""
+        """`own`: the teacher's class names, if its file has none (else COCO's); `dtype`: of the convolutions.
+
+        Raises ModelError, DataError.
+        """
         found = load_checkpoint(path)
         given = tuple(own) or found.class_names or COCO_CLASSES
         if len(given) != found.network.classes:
@@ -108,15 +112,20 @@ class DeviceTeacher:
             raise ModelError(msg, hint="write class_names into the checkpoint")
         self.classes = given
         self._table = DeviceClassTable(ClassTable(given, classes, names), device)
-        self._network = fuse(found.network, Form.FOLDED).requires_grad_(False).eval().to(device)
+        self._dtype = dtype
+        whole = fuse(found.network, Form.FOLDED).requires_grad_(False).eval().to(device)
+        # torch's stubs know no `memory_format` beside a device
+        self._network: YoloNas = whole.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.widths = found.network.variant.neck_out[1:]
         """Of its features."""
 
     @torch.no_grad()
     def look(self, images: Tensor) -> Taught:
         """`images` (n, 3, H, W) float, RGB / 255."""
-        neck = self._network.neck(self._network.backbone(images))
-        raw = self._network.gathered(self._network.heads(neck))
+        with torch.autocast(images.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            neck = self._network.neck(self._network.backbone(images))
+            maps = self._network.heads(neck)
+        raw = self._network.gathered(maps)
         scores = self._table.highest(raw.cls_logits.sigmoid())
         features = (neck.neck2.float(), neck.neck3.float(), neck.neck4.float())
         return Taught(scores=scores, known=self._table.known, boxes=raw.boxes(), features=features)

@@ -88,7 +88,7 @@ def test_a_file_of_free_size_needs_no_rewriting(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_anchors_are_of_one_size_says_so_at_another() -> None:
-    path = find_model("vedette-n-416-float")
+    path = find_model("vedette-n-seed")
     ((host, device),) = of_both(path, ((416, 256),), {})
     agree(host, device)
     with pytest.raises(ModelError, match="cannot be run at 64x64: its own size is fixed"):

@@ -94,6 +94,16 @@ def test_a_student_comes_nearer_to_its_teacher_in_boxes_scores_and_features(chec
     assert apart(student, teacher, images) < 0.9 * before
 
 
+def test_a_checkpoint_in_half_precision_stays_near(checkpoint: Path) -> None:
+    images = torch.from_numpy(levels((64, 64)).transpose(0, 3, 1, 2).copy()).float() / 255
+    cpu = torch.device("cpu")
+    whole, half = (
+        DeviceTeacher(checkpoint, NAMES, {}, cpu, dtype=dtype).look(images) for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert {one.dtype for one in (half.scores, half.boxes, *half.features)} == {torch.float32}
+    torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)
+
+
 def apart(student: Student, teacher: DeviceTeacher, images: torch.Tensor) -> float:
     values = images.float() / 255
     with torch.no_grad():
@@ -118,7 +128,7 @@ def test_adapters_find_patterns_that_are_equal_up_to_a_mixture() -> None:
 
 
 def test_an_onnx_teacher_says_what_its_own_head_finds() -> None:
-    path = find_model("vedette-n-416-float")
+    path = find_model("vedette-n-seed")
     taught = HostTeacher(path, ("vehicle", "person", "cat"), {"bike": "vehicle"}, bf16=False).look(levels((416, 256)))
     assert taught.scores.shape == (2, 2184, 3)
     assert taught.known.tolist() == [1.0, 1.0, 0.0]
@@ -142,7 +152,7 @@ def test_an_onnx_teacher_says_what_its_own_head_finds() -> None:
 
 
 def test_a_teacher_of_fixed_size_says_so_at_another() -> None:
-    teacher = HostTeacher(find_model("vedette-n-416-float"), NAMES, {})
+    teacher = HostTeacher(find_model("vedette-n-seed"), NAMES, {})
     with pytest.raises(ModelError, match="cannot be run at 64x64: its own size is fixed"):
         teacher.look(levels((64, 64)))
 

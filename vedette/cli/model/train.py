@@ -27,7 +27,7 @@ OUT gets best.pth (averaged weights, float16), last.pth (go on with --resume), r
 by AP on one half of VAL, by hash of the image's id; both halves are reported at the end.
 
 A teacher is an ONNX detector (YOLOX, NanoDet-Plus, YOLO-NAS, YOLOv8) or a checkpoint of YOLO-NAS; its classes are
-renamed with --map, as those of the data.
+renamed with --map, as those of the data. On a GPU pictures, augmentation and teachers are there, too.
 
 examples:
   vedette model train data.yaml --arch n --init vedette-n.pth --epochs 30 --out run --freeze-backbone
@@ -88,7 +88,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--balance", choices=("none", "weights", "resample"), help="what to do for rare classes (none)")
     add("--evaluate-minutes", type=float, metavar="N", help="how often to validate (5)")
     add("--seed", type=int, metavar="N", help="(0)")
-    add("--threads", type=int, metavar="N", help="of torch, and as many that make batches (the cores at hand)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="that learn, and as many that make batches; on a GPU at most 4 plan them (the cores at hand)",
+    )
     add("--device", default="auto", metavar="D", help="cpu, cuda or auto (%(default)s)")
     add("--json", type=Path, metavar="OUT", help="write the report to this file")
     parser.set_defaults(run=run)
