@@ -117,20 +117,20 @@ class _Run:
             raise self._failures[0]
 
     def _do_lane(self, faults: Sequence[Fault]) -> None:
-        try:
-            for fault in faults:
-                if not self._sleep_until(fault.at_s):
-                    return
-                begin_ns = self._say(f"{fault}")
+        for fault in faults:
+            if not self._sleep_until(fault.at_s):
+                return
+            begin_ns = mending_ns = self._say(f"{fault}")
+            try:
                 self._site.begin(fault)
                 self._sleep_until(fault.at_s + fault.for_s)
                 mending_ns = self._say(f"end of {fault.kind} {fault.target}")
                 self._site.end(fault)
-                now_ns = self._clock.mono_ns()
-                self.struck.append(Struck(fault=fault, begin_ns=begin_ns, mending_ns=mending_ns, end_ns=now_ns))
-        except Exception as error:  # noqa: BLE001 - raised again by the thread that waits for this one
-            self._failures.append(error)
-            self._stop.set()
+            except Exception as error:  # noqa: BLE001 - raised again by the thread that waits for this one
+                self._failures.append(error)
+                self._stop.set()
+            now_ns = self._clock.mono_ns()
+            self.struck.append(Struck(fault=fault, begin_ns=begin_ns, mending_ns=mending_ns, end_ns=now_ns))
 
     def _say(self, what: str) -> int:
         now_ns = self._clock.mono_ns()
