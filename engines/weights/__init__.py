@@ -10,12 +10,14 @@ from vedette.errors import ModelError
 DEFAULT = "vedette-n"
 
 _FILES = {
-    DEFAULT: "vedette-n-seed_640x384-int8-unsigned.onnx",
-    "vedette-n-float": "vedette-n-seed_640x384.onnx",
-    "vedette-n-416": "vedette-n-seed_416x256-int8-unsigned.onnx",
-    "vedette-n-416-float": "vedette-n-seed_416x256.onnx",
+    DEFAULT: "vedette-n_640x384-int8-unsigned.onnx",
+    "vedette-n-float": "vedette-n_640x384.onnx",
+    "vedette-n-416": "vedette-n_416x256-int8-unsigned.onnx",
+    "vedette-n-seed": "vedette-n-seed_416x256.onnx",
 }
-"""The default is the one in INT8 for CPUs; beside it lies `…-int8-signed.onnx`, for TensorRT."""
+"""The default is the one in INT8 for CPUs; beside it lie `…-int8-signed.onnx`, for TensorRT, and `vedette-n.pth`, to
+train on from. The seed is what it was trained from: small, weak, and what the tests run.
+"""
 
 NAMES = tuple(_FILES)
 

@@ -50,7 +50,7 @@ def test_a_checkpoint_becomes_engines_that_are_marked_when_nothing_was_compared(
     [
         ([], "--data: expected pictures to calibrate with"),
         (["--precision", "fp16"], "--gate-data: expected pictures to compare on"),
-        (["--data", "DATA", "--size", "640"], "--size: is for checkpoints; vedette-n-416-float has it already"),
+        (["--data", "DATA", "--size", "640"], "--size: is for checkpoints; vedette-n-seed has it already"),
         (["--data", "DATA", "--name", "a/b"], "--name: expected a name without a folder, got 'a/b'"),
         (["--data", "DATA", "--images", "5"], "--images: expected `int` >= 32"),
         (["--data", "DATA", "--percentile", "99"], "--percentile: needs --method percentile"),
@@ -62,7 +62,7 @@ def test_what_is_wrong_is_one_line(
 ) -> None:
     given = [str(pictures) if word == "DATA" else word for word in words]
 
-    assert main(["model", "build", "vedette-n-416-float", *given, "--out", str(tmp_path)]) == 2
+    assert main(["model", "build", "vedette-n-seed", *given, "--out", str(tmp_path)]) == 2
 
     out, err = capsys.readouterr()
     assert out == ""

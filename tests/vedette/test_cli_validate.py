@@ -162,16 +162,16 @@ def test_the_shipped_model_has_the_ap_that_was_measured(tmp_path: Path) -> None:
     assert SHARED is not None
     out = tmp_path / "report.json"
     words = ["--data", str(SHARED / "detection" / "val.json"), "--limit", "60", "--json", str(out)]
-    assert main(["model", "validate", "vedette-n-416-float", *words]) == 0
+    assert main(["model", "validate", "vedette-n-seed", *words]) == 0
     report = json.loads(out.read_text())["model"]["ap"]
-    # `vedette model validate vedette-n-416-float --data val.json --limit 60`, OpenVINO 2026.4.1, FP32.
+    # `vedette model validate vedette-n-seed --data val.json --limit 60`, OpenVINO 2026.4.1, FP32.
     assert 100 * report["mean"]["ap"] == pytest.approx(STORED_AP, abs=0.3)
     assert 100 * report["mean"]["ap50"] == pytest.approx(STORED_AP50, abs=0.8)
 
 
 def test_parity_of_the_shipped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "parity.json"
-    assert main(["model", "parity", "vedette-n-416-float", str(STREET), "--json", str(out)]) == 0
+    assert main(["model", "parity", "vedette-n-seed", str(STREET), "--json", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     stages = [line.split("  ")[0] for line in lines if line.endswith("  ok") and not line.startswith(" ")]
     assert stages == ["pre-process", "network", "head", "suppression", "boxes", "end to end"]
