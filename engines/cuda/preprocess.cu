@@ -18,6 +18,7 @@ typedef unsigned long long u64;
 #ifdef __CUDACC__
 // Of the device's global memory, through the cache for what nobody writes.
 #define READ(place) __ldg(&(place))
+#define NOT_UNROLLED _Pragma("unroll 1")
 
 // The bits of the nearest half, ties to even.
 __device__ inline u16 half_bits(float value) {
@@ -141,10 +142,10 @@ __device__ inline int weight_of(const Cover &cover, int index) {
 template <typename Sample, int channels>
 __device__ inline float covered(u64 plane, int pitch, const Cover &x, const Cover &y, int channel, float to_8bit) {
     u64 sum = 0;
-    for (int row = y.first; row <= y.last; ++row) {
+    NOT_UNROLLED for (int row = y.first; row <= y.last; ++row) {
         const Sample *samples = row_of<Sample>(plane, pitch, row);
         unsigned int line = 0;  // at most 16384 * 65535
-        for (int column = x.first; column <= x.last; ++column) {
+        NOT_UNROLLED for (int column = x.first; column <= x.last; ++column) {
             line += (unsigned int)weight_of(x, column) * READ(samples[column * channels + channel]);
         }
         sum += (u64)line * (unsigned int)weight_of(y, row);
@@ -166,9 +167,9 @@ __device__ inline Yuv levels_of(const Surface &surface, int column, int row, boo
     Yuv levels;
     int half_width = (surface.width + 1) / 2, half_height = (surface.height + 1) / 2;
     if (area) {
-        for (int down = 0; down < 2; ++down) {
+        NOT_UNROLLED for (int down = 0; down < 2; ++down) {
             Cover y = cover(row + down, surface.height, surface.inner_height);
-            for (int right = 0; right < 2; ++right) {
+            NOT_UNROLLED for (int right = 0; right < 2; ++right) {
                 Cover x = cover(column + right, surface.width, surface.inner_width);
                 levels.y[2 * down + right] =
                     covered<Sample, 1>(surface.luma, surface.luma_pitch, x, y, 0, surface.to_8bit);

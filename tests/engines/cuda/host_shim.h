@@ -12,6 +12,7 @@
 #define __device__
 #define __shared__ static thread_local
 #define READ(place) (place)
+#define NOT_UNROLLED
 
 struct Dim3 {
     unsigned int x, y, z;
