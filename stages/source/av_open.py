@@ -93,6 +93,7 @@ def _find_video(container: av.container.InputContainer, options: StreamOptions, 
         if stream.index != video.index:
             av_compat.discard_all(stream)
     context = video.codec_context
+    name = str(context.name)
     if options.is_file:
         # One file, two cores: frame threads decode 1.55 times as fast as one; slice threads gain nothing on a
         # single-slice stream (FACTS). A camera has one thread: many cameras share the cores, and it adds no latency.
@@ -101,12 +102,18 @@ def _find_video(container: av.container.InputContainer, options: StreamOptions, 
         context.thread_type, context.thread_count = "SLICE", 1
     if options.decode == "nonkey":
         context.skip_frame = "NONKEY"
+    try:
+        context.open(strict=False)
+    except av.error.FFmpegError as error:
+        # Left to the first packet, PyAV 19 would go on with a context that has lost its codec, and crash.
+        detail = f"its decoder ({name}) cannot be opened: {error.strerror}"
+        raise source_error(Reason.CODEC if local else Reason.CORRUPT, detail, fatal=local) from None
     rate = av_compat.fraction(video.average_rate) or av_compat.fraction(video.guessed_rate)
     return Opened(
         container=container,
         video=video,
         info=ConnectionInfo(
-            codec=str(context.name),
+            codec=name,
             size_wh=(context.width, context.height) if context.width and context.height else None,
             fps=float(rate) if rate else None,
             duration_s=container.duration / 1e6 if container.duration and local else None,

@@ -22,19 +22,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.doors import corpus
 from tests.support.media import make_clip, painted_frames
 from tests.support.system import ROOT
 
 WATCHDOG_S = 60.0
 SIZE_WH = (96, 64)
-KEPT = Path("out") / "fuzz"
+KEPT = ROOT / "out" / "fuzz"
 
 
 class Child:
     """`decode_child`, started again after a crash, so that Hypothesis can go on and make the input smaller."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: Path = KEPT) -> None:
         self._folder = folder
+        self._kept = kept
         self._process: subprocess.Popen[str] | None = None
 
     def tell(self, path: Path, mode: str) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class Child:
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
-        kept = ROOT / KEPT / f"{mode}-{path.name}"
+        kept = self._kept / f"{mode}-{path.name}"
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, kept)
         code = self.close()
@@ -165,6 +167,13 @@ def test_a_sound_clip_gives_its_pictures(child: Child, inputs: dict[str, bytes],
         assert "error" not in answer
 
 
+@pytest.mark.parametrize("mode", ["file", "live"])
+@pytest.mark.parametrize("path", corpus("bitstream"), ids=lambda path: path.name)
+def test_what_was_kept_gives_pictures_or_an_error_of_ours(child: Child, path: Path, mode: str) -> None:
+    """decoder-cannot-open.avi: with PyAV 19 a traceback, or a segmentation fault, at the second packet."""
+    assert "decoder (rawvideo) cannot be opened" in child.tell(path, mode)["error"]
+
+
 @pytest.mark.parametrize("name", CLIPS)
 def test_a_damaged_clip_gives_pictures_or_an_error_of_ours(
     child: Child, inputs: dict[str, bytes], tmp_path: Path, name: str
@@ -205,11 +214,10 @@ def test_a_crash_of_the_child_is_a_finding_and_not_the_end_of_the_tests(tmp_path
     """Held against a child that dies: otherwise nobody would know that a crash is seen at all."""
     path = tmp_path / "any"
     path.write_bytes(b"")
-    child = Child(tmp_path)
+    child = Child(tmp_path, kept=tmp_path)
 
     assert child.tell(path, "file")["pictures"] == 0
     with pytest.raises(AssertionError, match=r"the decoder ended with -6 on .*crash-any:\n.*Aborted"):
         child.tell(path, "crash")
     assert child.tell(path, "file")["pictures"] == 0
     assert child.close() == 0
-    (ROOT / KEPT / "crash-any").unlink()
