@@ -169,7 +169,9 @@ def recover(disk: ReadableDisk, cursor: Cursor) -> Found:
             lost.append(LostRecords(producer=segment.producer, first=segment.end_n, last=None))
         if follower is None:
             known = cursor.producer != segment.producer or cursor.n < segment.end_n
-            sure = tail != "damaged" and known and segment.end_n <= _FAR_N
+            # Names out of order are not ours; numbers that another segment has must not be given again all the same.
+            ends = [other.end_n for other in segments if other.producer == segment.producer]
+            sure = tail != "damaged" and known and max(ends) == segment.end_n <= _FAR_N
             if tail == "torn":
                 notes.append(f"{segment.name}: ends within a record that was not promised yet; cut off there")
     return Found(

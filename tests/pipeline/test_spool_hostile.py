@@ -70,6 +70,18 @@ def test_numbers_that_nobody_reaches_are_not_gone_on_with(tmp_path: Path, far: i
     spool.close()
 
 
+def test_segments_out_of_order_do_not_make_a_number_come_twice(tmp_path: Path) -> None:
+    (tmp_path / segment_name(1, "p", 1)).write_bytes(encode(1, b"one") + encode(2, b"two"))
+    (tmp_path / segment_name(2, "p", 3)).write_bytes(encode(3, b"three"))
+    (tmp_path / segment_name(401, "p", 1)).write_bytes(b"")
+
+    spool = _spool(tmp_path)
+    found = [(record.producer, record.n) for record in spool.read(9)[0]]
+    assert ("p", 1) in found
+    assert (spool.producer, spool.next_n) not in found
+    spool.close()
+
+
 @pytest.mark.parametrize("name", [segment_name(1, "p", 10**20 - 1), segment_name(10**10 - 1, "p", 1)])
 def test_names_with_numbers_that_nobody_reaches_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
