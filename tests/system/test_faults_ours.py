@@ -17,23 +17,24 @@ from tests.support.site import Run, Site, assert_once_and_in_order, assert_whole
 pytestmark = pytest.mark.system
 
 
-def faulty(site: Site, method: str, fault: str) -> Run:
-    """A run in which the third call of a method of Lane begins with `fault`."""
+def faulty(site: Site, fault: str) -> Run:
+    """A run in which the third time that a lane is told of detections begins with `fault`."""
     wrapper = site.folder / "faulty.py"
     wrapper.write_text(f"""
 from pipeline.lane import Lane
 from vedette.cli.main import entry
 
-genuine, calls = Lane.{method}, 0
+genuine, calls = Lane.detected, 0
 
-def {method}(self, job, *arguments):
+def detected(self, found):
     global calls
     calls += 1
+    job = found[0][0]
     if calls == 3:
         {fault}
-    genuine(self, job, *arguments)
+    genuine(self, found)
 
-Lane.{method} = {method}
+Lane.detected = detected
 entry()
 """)
     return site.run(camera("gate", fps=10), program=(sys.executable, str(wrapper)))
@@ -45,7 +46,7 @@ def site(tmp_path: Path, redis_server: RedisServer) -> Site:
 
 
 def test_crash_in_a_thread_ends_the_process_with_its_traceback(site: Site) -> None:
-    with faulty(site, "detected", 'raise RuntimeError("broken by the test")') as run:
+    with faulty(site, 'raise RuntimeError("broken by the test")') as run:
         assert run.wait() == 70, run.log
 
     (failed,) = [
@@ -60,7 +61,7 @@ def test_crash_in_a_thread_ends_the_process_with_its_traceback(site: Site) -> No
 
 
 def test_frame_that_is_counted_twice_ends_the_process(site: Site) -> None:
-    with faulty(site, "detected", "self._ledger.published(self.stream, job.frame.seq)") as run:
+    with faulty(site, "self._ledger.published(self.stream, job.frame.seq)") as run:
         assert run.wait() == 71, run.log
 
     assert run.log_lines[-1].startswith("LedgerError: stream gate: frame ")
@@ -68,7 +69,7 @@ def test_frame_that_is_counted_twice_ends_the_process(site: Site) -> None:
 
 
 def test_frame_that_is_forgotten_makes_the_run_fail(site: Site) -> None:
-    with faulty(site, "detected", "return") as run:
+    with faulty(site, "return") as run:
         run.wait_status("frames", lambda status: status["streams"]["gate"]["totals"]["decoded"] >= 5)
         assert run.terminate() == 71, run.log
 

@@ -253,7 +253,7 @@ from urllib.parse import quote
 from pipeline.lane import Lane
 from vedette.cli.main import main
 
-def detected(self, job, detections):
+def detected(self, found):
     words = {name: value for name, value in os.environ.items() if name.endswith(("_PASSWORD", "_TOKEN"))}
     try:
         quoted = quote(words["GATE_PASSWORD"], safe="")
