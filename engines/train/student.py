@@ -1,9 +1,9 @@
 """The network in training: one step, and the state that a run can go on from exactly.
 
 On a CPU a step is cut into one part for each core, and each is learnt by one thread from first to last, on a replica of
-the network that shares its weights; their gradients are added up in order. Two and a half times as fast on four cores
-as threads inside each operation, which meet a thousand times a step (N, 416x256: 20 ms a picture, not 51). As with
-several GPUs, normalisation sees a part at a time, and its averages are the first part's.
+the network that shares its weights; their gradients are added up in order. Nearly twice as fast on four cores as
+threads inside each operation, which meet a thousand times a step (N, 416x256: 28 ms a picture, not 51). As with several
+GPUs, normalisation sees a part at a time, and its averages are the first part's.
 """
 
 from __future__ import annotations
