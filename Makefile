@@ -29,7 +29,7 @@ CONFIG ?=
 MODEL ?=
 DURATION ?=
 
-.PHONY: help install models demo test test-gpu check audit fuzz schema bench constraints debian clean
+.PHONY: help install models demo test test-gpu check audit fuzz soak schema bench constraints debian clean
 
 help:  ## say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -89,6 +89,14 @@ fuzz: $(VENV)/.installed-for-tests  ## go on where the tests of tests/fuzz stop:
 	done
 DOOR ?= config spec message spool bitstream
 SECONDS ?= 60
+
+# The environment is the unit's (deploy/vedette.service): what glibc keeps by thread would look like a leak for minutes.
+soak: $(VENV)/.installed-for-tests debian  ## let one process run under faults: HOURS=2, SEED=1; out/soak.json and out/soak.svg
+	@minutes=$$($(BIN)/python -c 'import sys; print(float(sys.argv[1]) * 60)' "$(HOURS)")
+	GLIBC_TUNABLES=glibc.malloc.tcache_count=0 exec $(BIN)/vedette bench faults --soak --seed $(SEED) --minutes $$minutes \
+		--json out/soak.json --plot out/soak.svg
+HOURS ?= 2
+SEED ?= 1
 
 schema: $(VENV)/.installed  ## write the JSON Schemas of configuration and messages anew
 	@$(BIN)/python -m pipeline.config_schema > $(VENV)/schema.json

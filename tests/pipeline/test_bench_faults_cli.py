@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.bench.faults import redis_server, rtsp_server
-from pipeline.bench.faults.schedule import draw
+from pipeline.bench.faults.schedule import ALL, ENDING, draw
 from vedette.cli.main import main
 from vedette.errors import MissingExtraError
 
@@ -18,6 +18,13 @@ def test_draw_prints_the_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "faults", "--seed", "9", "--minutes", "1", "--draw"]) == 0
 
     assert capsys.readouterr().out.splitlines() == [str(fault) for fault in draw(9, 1.0)]
+
+
+def test_a_soak_draws_nothing_that_ends_the_process(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "faults", "--soak", "--seed", "9", "--minutes", "5", "--draw"]) == 0
+
+    drawn = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert drawn == ALL - ENDING
 
 
 @pytest.mark.parametrize(

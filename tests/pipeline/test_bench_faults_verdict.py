@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bench.faults.recovery import Strike, Wait, calm_times, check_recovery, redis_backoff_ns
+from pipeline.bench.faults.sampler import Sample, growth
 from pipeline.bench.faults.schedule import FILE
 from pipeline.bench.faults.subscriber import Seen
-from pipeline.bench.faults.verdict import LifeSeen, check_end, judge
+from pipeline.bench.faults.verdict import LifeSeen, check_end, check_growth, judge
 from tests.support.published import event, frame
 from vedette.messages import EventMessage, FrameMessage, GapEvent, encode_message
 
@@ -242,3 +243,55 @@ def test_no_back_off_of_redis_is_longer_than_its_bound(jitter: list[float]) -> N
         pause_ns = int(min(5 * S, (S // 10) << attempt) * share)
         assert pause_ns <= redis_backoff_ns(passed_ns)
         passed_ns += pause_ns
+
+
+# ── what a process holds ─────────────────────────────────────────────────────────────────────────────────────────────
+
+MIB = 1 << 20
+
+
+def looks(seconds: int, *, mib: float = 0.0, threads: float = 0.0, files: float = 0.0, pid: int = 7) -> list[Sample]:
+    """A look a second at a process that settles within its first 600 s and then gains so much an hour, with noise."""
+    return [
+        Sample(
+            pid=pid,
+            at_ns=second * S,
+            rss_bytes=int((300 + min(second, 600) / 10 + mib * second / 3600 + second % 3) * MIB),
+            threads=int(40 + threads * second / 3600 + second % 2),
+            open_files=int(60 + files * second / 3600 + second % 5),
+            problems=(),
+        )
+        for second in range(seconds)
+    ]
+
+
+def test_what_a_process_gains_in_its_warm_up_is_no_growth() -> None:
+    grown = growth(looks(7200), 120)
+
+    assert grown is not None
+    assert grown.warm_up_s == 720
+    assert abs(grown.rss_slope_mib) < 0.05
+    assert grown.rss_mib == (361, 361)
+    assert len(grown.trace) <= 800
+    assert list(check_growth(grown, 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"), [({"mib": 1.5}, "1.5"), ({"threads": 3.0}, "threads"), ({"files": 3.0}, "files")]
+)
+def test_a_leak_is_found(gain: dict[str, float], said: str) -> None:
+    grown = growth(looks(7200, **gain), 120)
+
+    assert grown is not None
+    (broken,) = check_growth(grown, 9)
+    assert (broken.promise, broken.at_ns) == ("nothing grows", 9)
+    assert said in broken.what
+
+
+def test_growth_is_of_the_longest_life_and_of_no_short_one() -> None:
+    assert growth([], 2) is None
+    assert growth(looks(45), 2) is None
+    grown = growth([*looks(90, pid=1), *looks(60, pid=2)], 2)
+    assert grown is not None
+    assert grown.seconds == 69
+    assert list(check_growth(grown, 0)) == []  # +360 MiB an hour, but over a minute

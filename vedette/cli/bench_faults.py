@@ -46,12 +46,18 @@ def register_faults(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) 
     faults.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep logs, spool and configuration in this new folder"
     )
+    faults.add_argument(
+        "--soak",
+        action="store_true",
+        help="let one process live through it all; then memory, threads and descriptors are judged too",
+    )
+    faults.add_argument("--plot", type=Path, metavar="OUT.svg", help="draw memory, threads and descriptors over time")
     faults.add_argument("--draw", action="store_true", help="print the schedule and do nothing")
     faults.set_defaults(run=run_faults)
 
 
 def run_faults(arguments: argparse.Namespace) -> int:
-    from pipeline.bench.faults.schedule import ALL, draw
+    from pipeline.bench.faults.schedule import ALL, ENDING, draw
     from vedette.cli.bench import check_writable
 
     if not 0.1 <= arguments.minutes <= 1440:
@@ -69,10 +75,11 @@ def run_faults(arguments: argparse.Namespace) -> int:
             raise UsageError(msg, hint=f"there are: {', '.join(sorted(ALL))}")
         kinds = frozenset(kind for kind in ALL if kind in wanted)
     if arguments.draw:
-        for fault in draw(arguments.seed, arguments.minutes, kinds):
+        for fault in draw(arguments.seed, arguments.minutes, kinds - ENDING if arguments.soak else kinds):
             print(fault)
         return 0
     check_writable(arguments.json)
+    check_writable(arguments.plot)
     if arguments.keep is not None and arguments.keep.exists() and any(arguments.keep.iterdir()):
         msg = f"--keep: {arguments.keep} exists already and is not an empty folder"
         raise UsageError(msg, hint="what an earlier run left in its spool and its Redis would be taken for this one's")
@@ -90,10 +97,15 @@ def run_faults(arguments: argparse.Namespace) -> int:
         command=shlex.join(["vedette", *sys.argv[1:]]),
         progress=lambda line: print(line, file=sys.stderr, flush=True),
         kinds=kinds,
+        soak=arguments.soak,
         keep=arguments.keep,
     )
     if arguments.json is not None:
         arguments.json.write_bytes(encode(report))
+    if arguments.plot is not None:
+        from pipeline.bench.faults.plot import plot_growth
+
+        plot_growth(report, arguments.plot)
     for line in lines(report):
         print(line)
     return 0 if report.verdict == "held" else EXIT_BROKEN
@@ -112,9 +124,10 @@ def lines(report: FaultReport) -> list[str]:
     if report.growth is not None:
         growth = report.growth
         told.append(
-            f"memory {growth.rss_first_mib:.0f} to {growth.rss_last_mib:.0f} MiB in {growth.seconds:.0f} s "
-            f"({growth.rss_slope_mib_per_hour:+.1f} MiB/h), threads {growth.threads[0]} to {growth.threads[1]}, "
-            f"files {growth.open_files[0]} to {growth.open_files[1]}"
+            f"memory {growth.rss_mib[0]:.1f} to {growth.rss_mib[1]:.1f} MiB in {growth.seconds:.0f} s after "
+            f"{growth.warm_up_s:.0f} s of warm-up ({growth.rss_slope_mib:+.2f} MiB/h), threads {growth.threads[0]:g} "
+            f"to {growth.threads[1]:g} ({growth.threads_slope:+.2f}/h), files {growth.open_files[0]:g} to "
+            f"{growth.open_files[1]:g} ({growth.open_files_slope:+.2f}/h)"
         )
     if not report.violations:
         told.append("Every promise held.")
@@ -129,6 +142,6 @@ def lines(report: FaultReport) -> list[str]:
         f"  {first.promise}: {first.whom}: {first.what}",
         "  before it:",
         *(f"    {step}" for step in first.led),
-        f"  again: vedette bench faults --seed {report.seed} --minutes {report.minutes:g}",
+        f"  again: {report.command}",
     ]
     return told

@@ -35,14 +35,21 @@ class LifeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
-    """Resident memory, threads and descriptors of the longest life, from its 20th to at least its 50th second."""
+    """Resident memory, threads and descriptors of the longest life after its warm-up, over at least 30 s.
 
+    The pairs are medians over the first and the last tenth of the time; slopes are by least squares, an hour.
+    `trace`: (seconds since that process was first looked at, MiB, threads, descriptors), warm-up included, thinned.
+    """
+
+    warm_up_s: float
     seconds: float
-    rss_first_mib: float
-    rss_last_mib: float
-    rss_slope_mib_per_hour: float
-    threads: tuple[int, int]
-    open_files: tuple[int, int]
+    rss_mib: tuple[float, float]
+    threads: tuple[float, float]
+    open_files: tuple[float, float]
+    rss_slope_mib: float
+    threads_slope: float
+    open_files_slope: float
+    trace: list[tuple[float, float, int, int]]
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

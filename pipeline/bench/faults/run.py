@@ -17,10 +17,10 @@ from pipeline.bench.faults.footage import FILE_FRAMES
 from pipeline.bench.faults.recovery import Recovered, Strike, Wait, check_recovery, redis_backoff_ns
 from pipeline.bench.faults.report import Counts, Done, FaultReport, LifeReport, Violation
 from pipeline.bench.faults.sampler import Sampler, growth
-from pipeline.bench.faults.schedule import ALL, CAMERAS, FILE, Fault, FaultKind, draw, lane_of
+from pipeline.bench.faults.schedule import ALL, CAMERAS, ENDING, FILE, Fault, FaultKind, draw, lane_of
 from pipeline.bench.faults.site import CAMERA_PASSWORD, REDIS_PASSWORD, FaultSite
 from pipeline.bench.faults.subscriber import FaultSubscriber, Seen
-from pipeline.bench.faults.verdict import Broken, LifeSeen, check_end, judge, limited
+from pipeline.bench.faults.verdict import Broken, LifeSeen, check_end, check_growth, judge, limited
 from pipeline.bench.measure import machine_facts, package_versions
 from pipeline.outlet import open_spool
 from stages.options import SpoolOptions
@@ -182,13 +182,16 @@ def bench_faults(
     command: str,
     progress: Callable[[str], None],
     kinds: frozenset[FaultKind] = ALL,
+    soak: bool = False,
     keep: Path | None = None,
 ) -> FaultReport:
     """Draw the schedule of `seed`, run it, judge it. `slack_s`: how long beyond a back-off recovery may take.
 
+    `soak`: nothing ends the process, and what it holds (memory, threads, descriptors) is judged too.
+
     `keep`: a folder that keeps logs, spool and configuration. Raises MissingExtraError, SinkError.
     """
-    schedule = draw(seed, minutes, kinds)
+    schedule = draw(seed, minutes, kinds - ENDING if soak else kinds)
     with tempfile.TemporaryDirectory(prefix="vedette-faults-") as name:
         folder = Path(name) if keep is None else keep.resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -200,11 +203,11 @@ def bench_faults(
                 for number, life in enumerate(site.lives, 1):
                     (folder / f"life-{number}.log").write_text("\n".join(life.log) + "\n")
                     (folder / f"life-{number}.json").write_text(life.out)
-            return _judged(run, site, seed, minutes, slack_s, clock, command)
+            return _judged(run, site, seed, minutes, slack_s, clock, command, soak=soak)
 
 
 def _judged(
-    run: _Run, site: FaultSite, seed: int, minutes: float, slack_s: float, clock: Clock, command: str
+    run: _Run, site: FaultSite, seed: int, minutes: float, slack_s: float, clock: Clock, command: str, *, soak: bool
 ) -> FaultReport:
     seen = run.subscriber.seen()
     lives = [_life(life, run.end_ns) for life in site.lives]
@@ -222,6 +225,9 @@ def _judged(
     if run.subscriber.failure is not None:
         what = f"an entry that cannot be read: {run.subscriber.failure}"
         broken.append(Broken(at_ns=run.end_ns, promise="every message fits its schema", whom="subscriber", what=what))
+    grown = growth(run.sampler.samples, minutes)
+    if soak and grown is not None:
+        broken += check_growth(grown, run.end_ns)
     if not run.broken:
         broken += check_end(seen, lives[-1], _promised(site.spool, clock), FILE_FRAMES)
 
@@ -255,7 +261,7 @@ def _judged(
             statuses_checked=len(run.sampler.samples),
             longest_lapse_s=round(run.longest_lapse_ns / 1e9, 3),
         ),
-        growth=growth(run.sampler.samples),
+        growth=grown,
         lives=[
             LifeReport(
                 starts_s=seconds(life.started_ns),

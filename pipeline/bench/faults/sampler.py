@@ -1,12 +1,15 @@
-"""Looks at the running process once a second, through its own `/status`: its ledger, memory, threads, files."""
+"""Looks at the running process once a second: ledger, memory and files through its own `/status`, threads in /proc."""
 
 from __future__ import annotations
 
+import bisect
+import statistics
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -16,9 +19,10 @@ from pipeline.status import Status
 from stages.types import Clock
 
 _EVERY_S = 1.0
-_WARM_UP_NS = 20_000_000_000
+_WARM_UP_S = (20.0, 900.0)
 _MIB = 1 << 20
 _LEAST = 30
+_TRACE = 720
 _decoder = msgspec.json.Decoder(Status)
 
 
@@ -61,6 +65,9 @@ class Sampler:
             try:
                 with urllib.request.urlopen(life.url + "/status", timeout=5.0) as answer:
                     text = answer.read()
+                threads = sum(
+                    1 for _ in Path(f"/proc/{life.pid}/task").iterdir()
+                )  # native ones, too; the status tells of ours
             except OSError:
                 continue  # it was killed just now, or ends
             status = _decoder.decode(text)
@@ -70,33 +77,55 @@ class Sampler:
                     pid=life.pid,
                     at_ns=self._clock.mono_ns(),
                     rss_bytes=status.process.rss_bytes,
-                    threads=len(status.threads),
+                    threads=threads,
                     open_files=status.process.open_files,
                     problems=tuple(status.ledger_problems),
                 )
             )
 
 
-def growth(samples: Sequence[Sample]) -> Growth | None:
-    """Of the process that was looked at the longest, after its first 20 s; the slope by least squares."""
+def growth(samples: Sequence[Sample], minutes: float) -> Growth | None:
+    """Of the process that was looked at the longest; None if that was no longer than its warm-up and 30 s.
+
+    The warm-up is a tenth of `minutes`, from 20 s to 15 minutes.
+    """
     by_pid: dict[int, list[Sample]] = {}
     for sample in samples:
         by_pid.setdefault(sample.pid, []).append(sample)
-    warm = [[sample for sample in life if sample.at_ns >= life[0].at_ns + _WARM_UP_NS] for life in by_pid.values()]
-    longest = max(warm, key=len, default=[])
-    if len(longest) < _LEAST:
+    longest = max(by_pid.values(), key=len, default=[])
+    if not longest:
         return None
-    hours = [(sample.at_ns - longest[0].at_ns) / 3.6e12 for sample in longest]
-    mib = [sample.rss_bytes / _MIB for sample in longest]
-    mean_h, mean_mib = sum(hours) / len(hours), sum(mib) / len(mib)
-    slope = sum((h - mean_h) * (m - mean_mib) for h, m in zip(hours, mib, strict=True)) / sum(
-        (h - mean_h) ** 2 for h in hours
-    )
+    warm_up_s = min(max(6.0 * minutes, _WARM_UP_S[0]), _WARM_UP_S[1])
+    seconds = [(sample.at_ns - longest[0].at_ns) / 1e9 for sample in longest]
+    warm = bisect.bisect_left(seconds, warm_up_s)
+    if len(longest) - warm < _LEAST:
+        return None
+    hours = [second / 3600 for second in seconds[warm:]]
+    rss = [sample.rss_bytes / _MIB for sample in longest]
+    threads = [float(sample.threads) for sample in longest]
+    files = [float(sample.open_files) for sample in longest]
+    thin = max(1, len(longest) // _TRACE)
     return Growth(
-        seconds=round(hours[-1] * 3600, 1),
-        rss_first_mib=round(mib[0], 1),
-        rss_last_mib=round(mib[-1], 1),
-        rss_slope_mib_per_hour=round(slope, 2),
-        threads=(longest[0].threads, longest[-1].threads),
-        open_files=(longest[0].open_files, longest[-1].open_files),
+        warm_up_s=warm_up_s,
+        seconds=round(seconds[-1] - seconds[warm], 1),
+        rss_mib=_ends(rss[warm:]),
+        threads=_ends(threads[warm:]),
+        open_files=_ends(files[warm:]),
+        rss_slope_mib=_slope(hours, rss[warm:]),
+        threads_slope=_slope(hours, threads[warm:]),
+        open_files_slope=_slope(hours, files[warm:]),
+        trace=[
+            (round(second, 1), round(sample.rss_bytes / _MIB, 2), sample.threads, sample.open_files)
+            for second, sample in zip(seconds[::thin], longest[::thin], strict=True)
+        ],
     )
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """Medians of the first and the last tenth."""
+    tenth = max(1, len(values) // 10)
+    return round(statistics.median(values[:tenth]), 2), round(statistics.median(values[-tenth:]), 2)
+
+
+def _slope(hours: Sequence[float], values: Sequence[float]) -> float:
+    return round(statistics.linear_regression(hours, values).slope, 3)

@@ -67,6 +67,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="disk-full", lane="process", for_s=(0.5, 4.0)),
 )
 ALL: frozenset[FaultKind] = frozenset(kind.name for kind in KINDS)
+ENDING: frozenset[FaultKind] = frozenset({"process-term", "process-kill", "lease-taken"})
+"""After these there is another process; a soak does without them, so that one process lives through all of it."""
 
 
 def lane_of(kind: FaultKind) -> Lane:

@@ -37,6 +37,8 @@ _LEASE_MS = 600_000
 _OF_THE_PROCESS = frozenset({"process-term", "process-kill", "disk-full"})
 # Two threads, the smaller model: the machine is shared with eight servers, and what is measured is not speed.
 _MODEL = "vedette-n-416"
+# Half an hour of one camera: a subscriber may be that far behind, and a soak of a day does not fill the memory.
+_MAXLEN = 20_000
 
 
 class FaultSite:
@@ -99,7 +101,7 @@ class FaultSite:
         sink = {
             "kind": "redis",
             "url": f"redis://:${{REDIS_PASSWORD}}@{HOST}:{self._redis_proxy.port}/0",
-            "maxlen": 10_000_000,
+            "maxlen": _MAXLEN,
             "spool": {"path": str(self.spool)},
         }
         config = {

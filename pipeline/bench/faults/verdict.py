@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.bench.faults.report import Growth
 from pipeline.bench.faults.schedule import FILE
 from pipeline.bench.faults.subscriber import Seen
 from vedette.messages import FrameMessage, GapEvent
@@ -20,6 +21,8 @@ _S = 1_000_000_000
 # A gap is told within a second of its first drop once it can be; who is killed before has not told it.
 _GAP_GRACE_NS = 4 * _S
 _MOST = 50
+_MOST_AN_HOUR = 1.0
+_LONG_ENOUGH_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +240,20 @@ def check_end(seen: Sequence[Seen], last: LifeSeen, promised: dict[str, int], fr
         missing = set(range(1, frames + 1)) - whole
         what = f"the file has {frames} frames; missing {_spans(missing)}" if missing else f"frames beyond {frames}"
         yield Broken(at_ns=last.ended_ns, promise="a file loses nothing", whom=FILE, what=what)
+
+
+def check_growth(grown: Growth, at_ns: int) -> Iterator[Broken]:
+    """What a process holds does not rise with time: a MiB, a thread, a descriptor an hour are too much.
+
+    Slopes over less than half an hour say more of the last fault than of a leak: nothing is said of them.
+    """
+    if grown.seconds < _LONG_ENOUGH_S:
+        return
+    slopes = (("MiB", grown.rss_slope_mib), ("threads", grown.threads_slope), ("files", grown.open_files_slope))
+    for what, slope in slopes:
+        if slope > _MOST_AN_HOUR:
+            said = f"{slope:+.2f} {what} an hour over {grown.seconds:.0f} s after {grown.warm_up_s:.0f} s of warm-up"
+            yield Broken(at_ns=at_ns, promise="nothing grows", whom="process", what=said)
 
 
 # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,56 @@
+"""Draws what the longest-lived process held over time: memory, threads, descriptors; the faults as ticks below."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from pipeline.bench.faults.report import FaultReport
+from vedette.errors import MissingExtraError, UsageError
+
+
+def plot_growth(report: FaultReport, out: Path) -> None:
+    """As SVG. Raises MissingExtraError without matplotlib, UsageError if there is nothing to draw or no place."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        msg = "--plot needs matplotlib, which is not installed"
+        raise MissingExtraError(msg, hint="pip install 'vedette[quantize]'") from error
+    growth = report.growth
+    if growth is None:
+        msg = "--plot: no process lived long enough"
+        raise UsageError(msg, hint="give it at least --minutes 1.5")
+    minutes = [sample[0] / 60 for sample in growth.trace]
+    with mpl.rc_context({"svg.hashsalt": "vedette", "font.size": 9}):
+        figure = Figure(figsize=(8, 6), layout="constrained")
+        memory, threads, files, faults = figure.subplots(4, 1, sharex=True, height_ratios=(3, 1, 1, 1))
+        memory.plot(minutes, [sample[1] for sample in growth.trace], linewidth=0.8)
+        memory.set_ylabel("RSS, MiB")
+        memory.set_ylim(bottom=0)
+        memory.axvspan(0, growth.warm_up_s / 60, color="0.92")
+        slopes = f"{growth.rss_slope_mib:+.2f} MiB, {growth.threads_slope:+.2f} threads, "
+        memory.set_title(
+            f"seed {report.seed}: {len(report.done)} faults in {report.minutes:g} minutes, {report.verdict}; "
+            f"{slopes}{growth.open_files_slope:+.2f} files an hour after the grey warm-up",
+            fontsize=9,
+        )
+        for axes, column, name in ((threads, 2, "threads"), (files, 3, "files")):
+            axes.plot(minutes, [sample[column] for sample in growth.trace], linewidth=0.8)
+            axes.set_ylabel(name)
+            axes.set_ylim(bottom=0)
+        for height, lane in enumerate(("camera", "redis", "disk")):
+            at = [done.begins_s / 60 for done in report.done if done.fault.kind.startswith(lane)]
+            faults.plot(at, [height] * len(at), "|", color="0.3", markersize=6)
+        faults.set_yticks(range(3), ("camera", "Redis", "disk"))
+        faults.set_ylim(-0.6, 2.6)
+        faults.set_xlabel("minutes")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    part = out.with_name(f".{out.name}.part")
+    try:
+        part.write_bytes(drawn.getvalue())
+        part.replace(out)
+    except OSError as error:
+        msg = f"--plot: {out} cannot be written: {error.strerror}"
+        raise UsageError(msg) from error
