@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
+from tests.support.outlets import eventually
 from tests.support.process import VedetteProcess
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, StartRedis
 from tests.support.shared import SHARED
 from tests.support.system import RedisContents, check_summary, read_redis, redis_sink, street_clip, write_config
 
@@ -53,52 +55,69 @@ def cut(clip: Path, out: Path, *, from_s: float, to_s: float) -> Path:
 
 
 def run_files(
-    folder: Path, server: RedisServer, clip: Path, files: dict[str, dict[str, Any]], *, cameras: bool
+    folder: Path, server: RedisServer, clip: Path, files: dict[str, dict[str, Any]], *, gate: RedisServer | None
 ) -> tuple[RedisContents, dict[str, list[bytes]]]:
-    """Run `files` (stream to its further options), beside CAMERAS or not, until the files are over.
+    """Run `files` (stream to its further options) until they are over; with a `gate` beside CAMERAS.
 
+    The gate is one more sink, which stands still until every stream has begun: a file waits for its slowest sink.
     Returns what Redis holds, and the JSON lines of each stream.
     """
     folder.mkdir()
     lines = folder / "detections.jsonl"
     streams = [{"id": name, "url": str(clip), "mode": "file", **options} for name, options in files.items()]
-    streams += CAMERAS if cameras else []
+    sinks = [redis_sink(server, folder, prefix=folder.name), {"kind": "jsonl", "path": str(lines)}]
+    if gate is not None:
+        streams += CAMERAS
+        sinks.append(redis_sink(gate, folder / "gate"))
     config = write_config(
         folder,
         streams=streams,
         track={"memory_s": 0.5, "confirm_s": 0.2},
-        sinks=[redis_sink(server, folder, prefix=folder.name), {"kind": "jsonl", "path": str(lines)}],
+        sinks=sinks,
     )
-    with VedetteProcess(config) as vedette:
+    begun = {stream["id"] for stream in streams}
+    with ExitStack() as at_the_end:
+        if gate is not None:
+            gate.pause()
+            at_the_end.callback(gate.resume)
+        vedette = at_the_end.enter_context(VedetteProcess(config))
+        if gate is not None:
+            eventually(lambda: begun <= {stream for stream, _ in frames_of(lines)}, within_s=60.0)
+            gate.resume()
         for name in files:
             vedette.wait_log(name, "ended")
-        if cameras:
+        if gate is not None:
             vedette.terminate()
         assert vedette.wait() == 0, vedette.log
     check_summary(vedette.summary)
     by_stream: dict[str, list[bytes]] = {}
-    order = []
     for line in lines.read_bytes().splitlines():
-        stream = json.loads(line)["stream"]
-        by_stream.setdefault(stream, []).append(line)
-        if line.startswith(FRAME):
-            order.append(stream)
-    if cameras:
+        by_stream.setdefault(json.loads(line)["stream"], []).append(line)
+    if gate is not None:
+        order = [stream for stream, _ in frames_of(lines)]
         whole = order[order.index("whole") : len(order) - order[::-1].index("whole")]
-        assert set(whole) == {*files, *(camera["id"] for camera in CAMERAS)}, "not all ran at the same time"
+        assert set(whole) == begun, "not all ran at the same time"
     return read_redis(server, folder.name), by_stream
 
 
+def frames_of(lines: Path) -> list[tuple[str, bytes]]:
+    """The frames that stand whole in a file of JSON lines by now, in order, each with its stream."""
+    if not lines.exists():
+        return []
+    whole, _, _ = lines.read_bytes().rpartition(b"\n")
+    return [(json.loads(line)["stream"], line) for line in whole.splitlines() if line.startswith(FRAME)]
+
+
 def test_a_file_gives_the_same_messages_byte_for_byte_alone_and_beside_four_live_streams(
-    tmp_path: Path, redis_server: RedisServer, clip: Path
+    tmp_path: Path, redis_server: RedisServer, start_redis: StartRedis, clip: Path
 ) -> None:
     files: dict[str, dict[str, Any]] = {"whole": {}, "limited": {"fps": 5, "start": "2026-11-20T18:00:00Z"}}
 
     alone = {
-        name: run_files(tmp_path / f"{name}-alone", redis_server, clip, {name: options}, cameras=False)
+        name: run_files(tmp_path / f"{name}-alone", redis_server, clip, {name: options}, gate=None)
         for name, options in files.items()
     }
-    beside = run_files(tmp_path / "beside", redis_server, clip, files, cameras=True)
+    beside = run_files(tmp_path / "beside", redis_server, clip, files, gate=start_redis(persistence="none"))
 
     for name in files:
         contents, lines = alone[name]
