@@ -6,6 +6,7 @@ model train`. The clock is the caller's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,8 @@ class _Where:
     best_ap: float = -1.0
     best_step: int = -1
     evaluated_s: float = 0.0
+    evaluated_step: int = 0
+    no_better: int = 0
     rows: list[Row] = field(default_factory=list)
 
 
@@ -118,10 +121,14 @@ def train(
     for one in validation:
         if not has_objects(halves(one)[0]):
             say(f"{one.path}: the half to choose by has no labelled object; nothing is chosen by it")
+    if not validation:
+        say("nothing to choose by (--val): best.pth will hold the last weights")
     evaluators = [Evaluator(half, options.sizes[0]) for half, _ in map(halves, validation) if has_objects(half)]
 
     loop = _Loop(options, student, batches, evaluators, where, out, now_ns, say)
     try:
+        if evaluators and materials.init is not None and where.step == 0:
+            loop.begin()
         loop.run(most_steps, moved)
     except torch.OutOfMemoryError as error:
         msg = f"{materials.device} has too little memory: {str(error).splitlines()[0][:200]}"
@@ -203,13 +210,17 @@ class _Loop:
         self._before_s = where.seconds
         self._logged = (where.step, where.seconds)
 
+    def begin(self) -> None:
+        """Validate what is started from: that is what the run has to better."""
+        self._keep((), 0.0)
+
     def run(self, most_steps: int | None, moved: Callable[[float], None]) -> None:
         where, options = self._where, self._options
         stop = None if most_steps is None else where.step + most_steps
         stream = self._batches.stream(where.step, self._calm, threads=options.threads)
         since: list[StepReport] = []
         try:
-            while (done := self._progress(where.step)) < 1.0 and where.step != stop:
+            while (done := self._progress(where.step)) < 1.0 and where.step != stop and not self._given_up():
                 moved(done)
                 since.append(self._student.step(next(stream), where.step, rate(options, where.step, done)))
                 where.step += 1
@@ -217,7 +228,7 @@ class _Loop:
                 if where.step % _LOG_EVERY == 0:
                     self._log(since, done)
                     since.clear()
-                if where.seconds - where.evaluated_s >= 60 * options.evaluate_minutes:
+                if self._validation_is_due():
                     self._keep(since, done)
                     since.clear()
         except KeyboardInterrupt:
@@ -225,11 +236,26 @@ class _Loop:
             raise
         finally:
             stream.close()
-        self._keep(since, self._progress(where.step))
+        if since or where.evaluated_step != where.step or not self._evaluators:
+            self._keep(since, self._progress(where.step))
         moved(min(1.0, self._progress(where.step)))
 
     def _tick(self) -> None:
         self._where.seconds = self._before_s + (self._now_ns() - self._began_ns) / 1e9
+
+    def _validation_is_due(self) -> bool:
+        where, options = self._where, self._options
+        if options.evaluate_epochs is None:
+            return where.seconds - where.evaluated_s >= 60 * options.evaluate_minutes
+        between = math.ceil(options.evaluate_epochs * self._batches.steps_per_epoch)
+        return where.step - where.evaluated_step >= between
+
+    def _given_up(self) -> bool:
+        patience = self._options.patience
+        if patience is None or self._where.no_better < patience:
+            return False
+        self._say(f"no better for {patience} validations: the run ends")
+        return True
 
     def _progress(self, step: int) -> float:
         return progress(self._options, step, self._batches.steps_per_epoch, self._where.seconds)
@@ -268,8 +294,9 @@ class _Loop:
         reports = [one.ap(average, self._student.device) for one in self._evaluators]
         self._tick()
         self._log(since, done, reports)
-        where.evaluated_s = where.seconds
+        where.evaluated_s, where.evaluated_step = where.seconds, where.step
         ap = mean_ap(reports) if reports else float(where.step)
+        where.no_better = 0 if ap > where.best_ap or not reports else where.no_better + 1
         if ap >= where.best_ap or not reports:
             where.best_ap, where.best_step = ap, where.step
             save_weights(self._out / "best.pth", average, options.classes, options.sizes[0])
@@ -290,6 +317,8 @@ class _Loop:
             "best_ap": where.best_ap,
             "best_step": where.best_step,
             "evaluated_s": where.evaluated_s,
+            "evaluated_step": where.evaluated_step,
+            "no_better": where.no_better,
             "rows": where.rows,
         }
         save_run(self._out / "last.pth", self._student.state(), self._options, values)

@@ -25,8 +25,9 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     The run ends after `epochs` or `minutes`, whichever is first; one of them must be given. `warmup_steps` of rising
     rate, then a cosine down to `final_rate` of it. `calm`: the last share of the run, without augmentation.
-    `mixed`: which share of the pictures comes from each further set. `distill`: what the teachers' losses count beside
-    that of the labels, all together.
+    Validated every `evaluate_epochs` if that is given, else every `evaluate_minutes`; after `patience` validations in a
+    row that were no better than the best, the run ends early. `mixed`: which share of the pictures comes from each
+    further set. `distill`: what the teachers' losses count beside that of the labels, all together.
     """
 
     arch: VariantName
@@ -55,3 +56,5 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     seed: Seed = 0
     threads: Count = 2
     evaluate_minutes: Positive = 5.0
+    evaluate_epochs: Positive | None = None
+    patience: Count | None = None

@@ -39,7 +39,16 @@ def first_network(options: TrainOptions, init: Path | None) -> tuple[YoloNas, st
             else:
                 for place, there in same:
                     value[place] = given[key][there]
-    kept = f"classes kept: {', '.join(options.classes[place] for place, _ in same) or 'none'}"
-    return network, f"from {init.name}" if len(same) == len(names) == len(
-        options.classes
-    ) else f"from {init.name}; {kept}"
+    if tuple(names) == options.classes:
+        return network, f"from {init.name}"
+    return network, f"from {init.name}; {_said(tuple(names), options.classes)}"
+
+
+def _said(given: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+    """Which classes of a checkpoint go on, which begin afresh and which are left behind."""
+    parts = {
+        "classes kept": [name for name in wanted if name in given],
+        "new": [name for name in wanted if name not in given],
+        "dropped": [name for name in given if name not in wanted],
+    }
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)

@@ -22,6 +22,19 @@ train on from. The seed is what it was trained from: small, weak, and what the t
 NAMES = tuple(_FILES)
 
 
+def find_checkpoint(name: str | Path) -> Path:
+    """The weights to train on from: those of a shipped name, or `name` itself as a path. Raises ModelError."""
+    path = Path(name)
+    if path.suffix or path.exists():
+        return path  # as below
+    shipped = {file.stem: file for file in Path(__file__).parent.glob("*.pth")}
+    if str(name) in shipped:
+        return shipped[str(name)]
+    near = difflib.get_close_matches(str(name), shipped, 1)
+    msg = f"{name}: expected a checkpoint (.pth) or the name of one that ships"
+    raise ModelError(msg, hint=f"did you mean {near[0]!r}?" if near else f"these ship: {', '.join(sorted(shipped))}")
+
+
 def find_model(name: str | Path) -> Path:
     """The file of a shipped name, or `name` itself as a path. Raises ModelError for what is neither."""
     if isinstance(name, str) and name in _FILES:

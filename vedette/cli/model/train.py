@@ -5,19 +5,29 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vedette.cli.json_file import check_writable, write_json
+from vedette.cli.model.train_options import (
+    EPOCHS,
+    EVALUATE_EPOCHS,
+    checkpoint_of,
+    options_of,
+    parse_mixed,
+    parse_weigh,
+    teachers_of,
+    words,
+)
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engines.datasets import Dataset
-    from engines.train import Materials, TrainOptions, TrainReport
+    from engines.train import Materials, TrainReport
 
 _EPILOG = """\
 DATA and VAL are COCO JSON, a data.yaml, or a folder in YOLO's form. A COCO image may name in `labels` the classes that
@@ -29,8 +39,13 @@ by AP on one half of VAL, by hash of the image's id; both halves are reported at
 A teacher is an ONNX detector (YOLOX, NanoDet-Plus, YOLO-NAS, YOLOv8) or a checkpoint of YOLO-NAS; its classes are
 renamed with --map, as those of the data. On a GPU pictures, augmentation and teachers are there, too.
 
+--init also takes the name of a model that ships. Of a checkpoint come, where nothing else is said, --arch, --size, and
+a short run that is validated often. Classes that it shares with DATA keep their weights; --keep keeps all of its own,
+with the checkpoint as the teacher that still knows them: label nothing but what is new.
+
 examples:
-  vedette model train data.yaml --arch n --init vedette-n.pth --epochs 30 --out run --freeze-backbone
+  vedette model train data.yaml --val data.yaml --init vedette-n --out run
+  vedette model train buses.json --val more_buses.json --init vedette-n --keep --out run
   vedette model train train.json --val val.json --arch n --init none --minutes 600 --size 640x384,416x256 --out run \\
     --pseudo pseudo.json --teacher yolox_nano.onnx --teacher nanodet_plus_m.onnx \\
     --map car=vehicle,bus=vehicle,truck=vehicle,bicycle=bike,motorcycle=bike
@@ -60,9 +75,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="draw this share of the pictures from a further set: scenes/=0.2; repeatable",
     )
     add("--val", type=Path, action="append", default=[], metavar="VAL", help="what to choose by; repeatable")
-    add("--arch", choices=("n", "s", "m", "l"), help="the size of the network")
+    add("--arch", choices=("n", "s", "m", "l"), help="the size of the network (as the checkpoint's)")
     add("--classes", metavar="A,B,…", help="what it shall know (the classes of DATA)")
-    add("--init", metavar="CHECKPOINT", help="weights to start from, or none")
+    add("--init", metavar="CHECKPOINT", help="weights to start from (a file, vedette-n), or none")
+    add("--keep", action="store_true", help="know the checkpoint's classes, too, and learn them from it")
     add("--out", type=Path, required=True, metavar="DIR", help="where the run is kept")
     add("--resume", action="store_true", help="go on with OUT/last.pth, with the options that it was started with")
     add("--freeze-backbone", action="store_true", help="learn neck and heads only: for few pictures")
@@ -70,14 +86,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--map", default="", metavar="A=B,…", help="take class A of the data or a teacher for class B")
     add("--pseudo", type=Path, metavar="JSON", help="boxes with scores for classes without labels (COCO results)")
     add("--distill", type=float, metavar="W", help="what the teachers count beside the labels (1)")
-    add("--size", metavar="WxH,…", help="input sizes; the first is that of validation (640x384)")
+    add("--size", metavar="WxH,…", help="input sizes; the first is that of validation (the checkpoint's, 640x384)")
     add("--batch", type=int, metavar="N", help="pictures in a step (16)")
-    add("--epochs", type=float, metavar="N", help="end after so many passes")
+    add("--epochs", type=float, metavar="N", help=f"end after so many passes (with a checkpoint {EPOCHS})")
     add("--minutes", type=float, metavar="N", help="end after so much time")
     add("--rate", type=float, metavar="R", help="highest learning rate (0.001)")
     add("--optimizer", choices=("adamw", "sgd"), help="(adamw)")
     add("--weight-decay", type=float, metavar="W", help="(0.02)")
-    add("--warmup", type=int, metavar="STEPS", help="steps of rising rate (200)")
+    add("--warmup", type=int, metavar="STEPS", help="steps of rising rate (200, at most a tenth of --epochs)")
     add("--ema", type=float, metavar="D", help="decay of the averaged weights (0.9995)")
     add("--precision", choices=("bf16", "fp16", "fp32"), help="of the forward pass (bf16)")
     add("--calm", type=float, metavar="SHARE", help="last share of the run without augmentation (0.1)")
@@ -87,6 +103,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--box", choices=("giou", "ciou"), help="loss of the boxes (giou)")
     add("--balance", choices=("none", "weights", "resample"), help="what to do for rare classes (none)")
     add("--evaluate-minutes", type=float, metavar="N", help="how often to validate (5)")
+    add("--evaluate-epochs", type=float, metavar="N", help=f"the same by passes ({EVALUATE_EPOCHS} with few pictures)")
+    add("--patience", type=int, metavar="N", help="end after N validations in a row that were no better")
     add("--seed", type=int, metavar="N", help="(0)")
     add(
         "--threads",
@@ -108,8 +126,9 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.clock import SystemClock
 
     dataset = _dataset(arguments)
-    materials = _materials(arguments, dataset)
-    options = _options(arguments, dataset)
+    start = checkpoint_of(arguments)
+    materials = _materials(arguments, dataset, start)
+    options = options_of(arguments, dataset, start)
     with _bar() as (moved, say):
         report = train(
             options,
@@ -132,7 +151,7 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
     dataset = open_dataset(arguments.data, images=arguments.images, split=arguments.split)
     if arguments.sources is None:
         return dataset
-    wanted = _words(arguments.sources)
+    wanted = words(arguments.sources)
     parts = {image.part for image in dataset.images}
     for name in wanted:
         if name not in parts:
@@ -141,14 +160,15 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
     return dataset.chosen(lambda image: image.part in wanted)
 
 
-def _materials(arguments: argparse.Namespace, dataset: Dataset) -> Materials:
+def _materials(arguments: argparse.Namespace, dataset: Dataset, start: Path | None) -> Materials:
     import torch
 
     from engines.datasets import open_dataset, parse_map
     from engines.train import Materials
 
-    mixed = _mixed(arguments.mix)
-    for file in (arguments.pseudo, *arguments.teacher):
+    mixed = parse_mixed(arguments.mix)
+    teachers = teachers_of(arguments, start)
+    for file in (arguments.pseudo, *teachers):
         if file is not None and not file.is_file():
             msg = f"{file}: no such file"
             raise UsageError(msg)
@@ -163,120 +183,12 @@ def _materials(arguments: argparse.Namespace, dataset: Dataset) -> Materials:
         extra=tuple(open_dataset(path, split=arguments.split) for path, _ in mixed),
         validation=tuple(open_dataset(path, split="val") for path in arguments.val),
         pseudo=arguments.pseudo,
-        teachers=tuple(arguments.teacher),
+        teachers=teachers,
         names=parse_map(arguments.map) if arguments.map else {},
-        weigh=_weigh(arguments.weigh),
-        init=_init(arguments),
+        weigh=parse_weigh(arguments.weigh),
+        init=None if arguments.resume else start,
         device=device,
     )
-
-
-def _init(arguments: argparse.Namespace) -> Path | None:
-    if arguments.resume or arguments.init == "none":
-        return None
-    if arguments.init is None:
-        msg = "--init: expected a checkpoint to start from, or none"
-        raise UsageError(msg)
-    path = Path(arguments.init)
-    if not path.is_file():
-        msg = f"--init: no such checkpoint: {path}"
-        raise UsageError(msg, hint="give a .pth, or none for random weights")
-    return path
-
-
-def _mixed(texts: Sequence[str]) -> list[tuple[Path, float]]:
-    found = []
-    for text in texts:
-        path, _, share = text.rpartition("=")
-        try:
-            value = float(share)
-        except ValueError:
-            value = -1.0
-        if not path or not 0.0 < value < 1.0:
-            msg = f"--mix: expected DATA=SHARE with a share between 0 and 1, got {text!r}"
-            raise UsageError(msg)
-        found.append((Path(path), value))
-    whole = sum(share for _, share in found)
-    if whole >= 1.0:
-        msg = f"--mix: expected shares of less than 1 together, got {whole:g}"
-        raise UsageError(msg)
-    return found
-
-
-def _weigh(text: str | None) -> dict[str, float]:
-    pairs = {}
-    for word in _words(text or ""):
-        name, _, factor = word.partition("=")
-        try:
-            pairs[name] = float(factor)
-        except ValueError:
-            pairs[name] = -1.0
-        if not pairs[name] > 0.0:
-            msg = f"--weigh: expected SOURCE=NUMBER with a number > 0, got {word!r}"
-            raise UsageError(msg)
-    return pairs
-
-
-def _options(arguments: argparse.Namespace, dataset: Dataset) -> TrainOptions:
-    import msgspec
-
-    from engines.train import TrainOptions
-
-    if not arguments.resume:
-        if arguments.arch is None:
-            msg = "--arch: expected n, s, m or l"
-            raise UsageError(msg)
-        if arguments.epochs is None and arguments.minutes is None:
-            msg = "--epochs or --minutes: expected when to end"
-            raise UsageError(msg)
-    classes = _words(arguments.classes) if arguments.classes else list(dataset.classes)
-    if not classes or len(set(classes)) != len(classes):
-        msg = f"--classes: expected names that differ, got {', '.join(classes) or 'none'}"
-        raise UsageError(msg)
-    given: dict[str, Any] = {
-        "arch": arguments.arch or "n",
-        "classes": classes,
-        "sizes": _sizes(arguments.size or "640x384"),
-        "augment": not arguments.no_augment,
-        "freeze_backbone": arguments.freeze_backbone,
-        "warmup_steps": arguments.warmup,
-        "threads": arguments.threads or len(os.sched_getaffinity(0)),
-        "mixed": [share for _, share in _mixed(arguments.mix)],
-    }
-    same = (
-        "batch", "epochs", "minutes", "rate", "optimizer", "weight_decay", "ema", "precision", "calm", "mosaic",
-        "classification", "box", "balance", "distill", "evaluate_minutes", "seed",
-    )  # fmt: skip
-    given |= {name: getattr(arguments, name) for name in same}
-    try:
-        return msgspec.convert({name: value for name, value in given.items() if value is not None}, TrainOptions)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        name = where.rstrip("`").replace("_", "-").replace("warmup-steps", "warmup")
-        msg = f"--{name}: {what[:1].lower()}{what[1:].replace('`', '')}"
-        raise UsageError(msg, hint="`vedette model train --help` lists what may be given") from error
-
-
-def _sizes(text: str) -> list[tuple[int, int]]:
-    sizes = []
-    for word in _words(text):
-        width, _, height = word.partition("x")
-        if not (
-            width.isdecimal()
-            and height.isdecimal()
-            and all(32 <= int(s) <= 4096 and int(s) % 32 == 0 for s in (width, height))
-        ):
-            msg = f"--size: expected WIDTHxHEIGHT in multiples of 32, as 640x384, got {word!r}"
-            raise UsageError(msg)
-        sizes.append((int(width), int(height)))
-    if not sizes:
-        msg = f"--size: expected at least one size, got {text!r}"
-        raise UsageError(msg)
-    return sizes
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 @contextmanager
@@ -305,5 +217,7 @@ def _lines(report: TrainReport) -> list[str]:
             for each in half.classes:
                 if each.ap.ap is not None and each.ap.ap50 is not None:
                     lines.append(f"  {each.name:<12} AP {100 * each.ap.ap:5.1f}  AP50 {100 * each.ap.ap50:5.1f}")
-    lines.append(f"best weights: {report.out}/best.pth")
+    lines.append(
+        f"best weights: {report.out}/best.pth; an engine of them: vedette model build {report.out}/best.pth --data …"
+    )
     return lines
