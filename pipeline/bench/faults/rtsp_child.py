@@ -57,6 +57,7 @@ class Mount:
     def __init__(self, command: dict[str, Any], loaded: Callable[[str], Units]) -> None:
         self.media = [loaded(path) for path in command["media"]]
         self.fps = command["fps"]
+        self.phase = command.get("phase")
         self.chosen = 0
         self.drop = command.get("drop", False)
         self.clock_off = command.get("clock_off", False)
@@ -103,6 +104,11 @@ class Mount:
                 return
         clock = source.get_clock()
         start = clock.get_time()
+        if self.phase is not None:
+            # The clock is the host's monotonic one, the same for every server and after every restart.
+            start = (start // period + 1) * period + int(self.phase * period)
+            if over.wait((start - clock.get_time()) / 1e9):
+                return
         base = start - source.get_base_time()
         media, index, sent = self.media[self.chosen], 0, 0
         while not over.is_set():

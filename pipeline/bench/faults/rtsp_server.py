@@ -148,10 +148,19 @@ class RtspServer:
     # ── mounts ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def mount(
-        self, path: str, media: Path | Sequence[Path], *, fps: float, drop: bool = False, clock_off: bool = False
+        self,
+        path: str,
+        media: Path | Sequence[Path],
+        *,
+        fps: float,
+        drop: bool = False,
+        clock_off: bool = False,
+        phase: float | None = None,
     ) -> None:
         """Serve prepared units at `/path` for ever. `drop`: packets can be dropped; `clock_off`: wrong RTCP times.
 
+        `phase`: by how much of a period, from 0 to 1, each unit is sent after a multiple of the period on the host's
+        monotonic clock, also after a restart; None: from when the first client plays.
         Several media: `switch` chooses; all have the codec of the first.
         """
         files = [media] if isinstance(media, Path) else list(media)
@@ -161,6 +170,7 @@ class RtspServer:
             "fps": fps,
             "drop": drop,
             "clock_off": clock_off,
+            "phase": phase,
         }
         self._mounts[path] = mount
         self._do("mount", **mount)
