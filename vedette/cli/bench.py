@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.bench_faults import register_faults
+from vedette.cli.bench_isolation import register_isolation
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     synthetic.add_argument("--json", type=Path, metavar="OUT", help="write the report to a file")
     synthetic.set_defaults(run=run_synthetic)
     register_faults(kinds)
+    register_isolation(kinds)
 
 
 def run_pipeline(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,157 @@
+"""Holds what was seen of the cameras to what is promised of isolation. Pure.
+
+In:  the phases, filled (`view.fill`), and what the process said of itself. Out: a `Part` of the report.
+The baseline is the calm of the same run: ages are compared between kinds of phase, each pooled over the run.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pipeline.bench.shares.report import Check, Part, Phase
+from pipeline.bench.shares.view import Figures, Spell, figures
+from pipeline.status import Status
+
+CALM = "calm"
+WITH_FILE = "with a file"
+GROWTH_LIMIT = 0.20
+RATE_TOLERANCE = 0.02
+
+
+def judge_struck(
+    spells: Sequence[Spell], *, struck: str, others: Sequence[str], fps: float, status: Status, summary: Any
+) -> Part:
+    """One camera was in trouble: the others' frames, ages and connections. `summary`: what the process ended with."""
+    ages = _by_kind(spells)
+    calm = ages[CALM]
+    checks = []
+    for kind in (kind for kind in ages if kind != CALM):
+        lost = sum(spell.missed for spell in spells if spell.kind == kind)
+        checks.append(_count(f"{struck} {kind}: the other {len(others)} lose no frame", lost))
+        growth = ages[kind].p95 / calm.p95 - 1
+        checks.append(
+            Check(
+                promise=f"{struck} {kind}: the p95 of the others grows by less than {GROWTH_LIMIT:.0%}",
+                holds=growth < GROWTH_LIMIT,
+                found=f"{growth:+.1%}: {calm.p95:.2f} ms when calm, {ages[kind].p95:.2f} ms",
+                limit=f"less than {GROWTH_LIMIT:+.0%}",
+            )
+        )
+    again = {name: sum(report.totals.reconnections.values()) for name, report in status.streams.items()}
+    checks.append(_count("none of the others connects again", sum(again[name] for name in others)))
+    # Else nothing was done to it.
+    kinds = [spell.kind for spell in spells if spell.kind in ("killed", "stalled")]
+    checks.append(
+        Check(
+            promise=f"{struck} was lost and came back each time",
+            holds=again[struck] >= len(kinds),
+            found=f"{again[struck]} reconnections",
+            limit=f"at least {len(kinds)}",
+        )
+    )
+    checks.append(_ledger([summary], [status]))
+    return _part(spells, checks, ages, others, fps, [status])
+
+
+def judge_file(
+    spells: Sequence[Spell],
+    *,
+    live: Sequence[str],
+    file: str,
+    fps: float,
+    statuses: Sequence[Status],
+    summaries: Sequence[Any],
+) -> Part:
+    """A file was analysed at full speed beside cameras: their rates and ages. `statuses` and `summaries`: one a phase.
+
+    One engine call is what it took while the file ran, in the middle: from submission to completion.
+    """
+    ages = _by_kind(spells)
+    beside = [status for spell, status in zip(spells, statuses, strict=True) if spell.kind == WITH_FILE]
+    call_ms = engine_call_ms(beside, live)
+    slowest = min(spell.slowest_fps(live) for spell in spells if spell.kind == WITH_FILE)
+    growth_ms = ages[WITH_FILE].p95 - ages[CALM].p95
+    ended = sum(status.streams[file].state != "streaming" for status in beside)
+    checks = [
+        Check(
+            promise=f"{len(live)} cameras keep their rate beside a file at full speed",
+            holds=slowest >= fps * (1 - RATE_TOLERANCE),
+            found=f"{slowest:.2f} frames a second, the slowest camera in the slowest phase",
+            limit=f"{fps:g} within {RATE_TOLERANCE:.0%}",
+        ),
+        _count("they lose no frame beside it", sum(spell.missed for spell in spells if spell.kind == WITH_FILE)),
+        Check(
+            promise="their p95 grows by at most one engine call",
+            holds=growth_ms <= call_ms,
+            found=f"{growth_ms:+.2f} ms: {ages[CALM].p95:.2f} ms when calm, {ages[WITH_FILE].p95:.2f} ms",
+            limit=f"{call_ms:.2f} ms",
+        ),
+        _count("the file was never over before its phase was", ended),
+        _ledger(summaries, statuses),
+    ]
+    return _part(spells, checks, ages, live, fps, beside)
+
+
+def engine_call_ms(
+    statuses: Sequence[Status], cameras: Sequence[str], quantile: Literal["p50", "p95"] = "p50"
+) -> float:
+    """From submission to completion, the median over cameras and lives of that quantile."""
+    took = [status.streams[name].latency_ms["engine"] for status in statuses for name in cameras]
+    return statistics.median(call.p50 if quantile == "p50" else call.p95 for call in took)
+
+
+def _by_kind(spells: Sequence[Spell]) -> dict[str, Figures]:
+    kinds = list(dict.fromkeys(spell.kind for spell in spells))
+    return {kind: figures([view for spell in spells if spell.kind == kind for view in spell.frames]) for kind in kinds}
+
+
+def _count(promise: str, found: int) -> Check:
+    return Check(promise=promise, holds=not found, found=str(found), limit="0")
+
+
+def _ledger(summaries: Sequence[Any], statuses: Sequence[Status]) -> Check:
+    problems = [line for status in statuses for line in status.ledger_problems]
+    problems += [line for summary in summaries for line in summary["ledger_problems"]]
+    return Check(
+        promise="every ledger closes",
+        holds=not problems,
+        found=problems[0] if problems else f"{len(statuses)} at a moment, {len(summaries)} at an end",
+        limit="no difference",
+    )
+
+
+def _part(
+    spells: Sequence[Spell],
+    checks: list[Check],
+    ages: dict[str, Figures],
+    cameras: Sequence[str],
+    fps: float,
+    statuses: Sequence[Status],
+) -> Part:
+    begin_ns = spells[0].begin_ns
+    own = [status.streams[name].latency_ms["total"] for status in statuses for name in cameras]
+    return Part(
+        checks=checks,
+        ages_ms=ages,
+        phases=[
+            Phase(
+                kind=spell.kind,
+                begins_s=round((spell.begin_ns - begin_ns) / 1e9, 2),
+                ends_s=round((spell.end_ns - begin_ns) / 1e9, 2),
+                ages_ms=figures(spell.frames),
+                missed=spell.missed,
+                fps=round(spell.slowest_fps(cameras), 2),
+                file_fps=round(spell.file_frames / spell.seconds, 1) if spell.file_frames else None,
+            )
+            for spell in spells
+        ],
+        cameras=len(cameras),
+        fps=fps,
+        engine_call_ms=round(engine_call_ms(statuses, cameras), 2),
+        own_ms={
+            "p50": round(statistics.median(total.p50 for total in own), 2),
+            "p95": round(max(total.p95 for total in own), 2),
+        },
+    )
