@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from engines.weights import DEFAULT
 from pipeline.config_convert import Converted, nearest
 from vedette.errors import ConfigError
 from vedette.secrets import SecretUrl
@@ -87,6 +88,15 @@ class Checks:
 
     def _report(self, path: str, text: str) -> None:
         self.converted.problems.append((path, text))
+
+    def _meant(self, section: str, keys: Sequence[str]) -> bool:
+        """Whether one of these keys was given wrongly, or misspelt: that was reported already."""
+        return any(
+            where in {f"{section}.{key}", section}
+            or (where.startswith(f"{section}.") and f"did you mean '{key}'?" in text)
+            for where, text in self.converted.problems
+            for key in keys
+        )
 
     def _got(self, path: str) -> str:
         return f"got {self.converted.shown.get(path, 'the default')}"
@@ -190,6 +200,10 @@ class Checks:
                 seen[value] = path
 
     def _model(self, values: Mapping[str, Any]) -> None:
+        if "path" in values and "name" in values:
+            self._report("model", "expected a path or a name, got both")
+        elif "path" not in values and "name" not in values and not self._meant("model", ("path", "name")):
+            self._report("model", f"expected the name of a model that ships, such as {DEFAULT}, or a path")
         if "://" in values.get("path", ""):
             self._report("model.path", f"expected the path of a file, {self._got('model.path')}; nothing is downloaded")
         classes: tuple[str, ...] = values.get("classes") or ()

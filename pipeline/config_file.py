@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from engines.options import ModelOptions
+from engines.weights import find_model
 from pipeline.config import Config
 from pipeline.config_checks import Checks, absolute, file_path
 from pipeline.config_convert import convert
@@ -81,7 +83,7 @@ def stream_fingerprint(config: Config, stream: StreamOptions) -> str:
 
     Where the stream and the model come from is not in it, nor is anything secret; hash those files beside it.
     """
-    model = {key: value for key, value in msgspec.to_builtins(config.model).items() if key != "path"}
+    model = {key: value for key, value in msgspec.to_builtins(config.model).items() if key not in {"path", "name"}}
     own = msgspec.to_builtins(stream, enc_hook=str)
     settings = {
         "model": model,
@@ -139,10 +141,14 @@ def _settle(config: Config, base: Path) -> Config:
     replace = msgspec.structs.replace
     return replace(
         config,
-        model=replace(config.model, path=str(absolute(config.model.path, base))),
+        model=replace(config.model, path=str(_model_path(config.model, base)), name=None),
         streams=tuple(_settle_stream(stream, base) for stream in config.streams),
         sinks=tuple(_settle_sink(sink, base) for sink in config.sinks),
     )
+
+
+def _model_path(model: ModelOptions, base: Path) -> Path:
+    return absolute(model.path, base) if model.name is None else find_model(model.name)
 
 
 def _settle_stream(stream: StreamOptions, base: Path) -> StreamOptions:

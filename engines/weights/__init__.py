@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Final, Literal, get_args
 
 from vedette.errors import ModelError
 
-DEFAULT = "vedette-n"
+DEFAULT: Final = "vedette-n"
 
-_FILES = {
+ModelName = Literal["vedette-n", "vedette-n-float", "vedette-n-416", "vedette-n-seed"]
+NAMES: tuple[ModelName, ...] = get_args(ModelName)
+_FILES: dict[str, str] = {
     DEFAULT: "vedette-n_640x384-int8-unsigned.onnx",
     "vedette-n-float": "vedette-n_640x384.onnx",
     "vedette-n-416": "vedette-n_416x256-int8-unsigned.onnx",
@@ -18,8 +21,6 @@ _FILES = {
 """The default is the one in INT8 for CPUs; beside it lie `…-int8-signed.onnx`, for TensorRT, and `vedette-n.pth`, to
 train on from. The seed is what it was trained from: small, weak, and what the tests run.
 """
-
-NAMES = tuple(_FILES)
 
 
 def find_checkpoint(name: str | Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engines.weights import find_model
 from pipeline.config import Config
 from pipeline.config_file import load_config, make_config, resolved, stream_fingerprint
 from pipeline.config_yaml import MAX_BYTES
@@ -75,6 +76,21 @@ def test_relative_paths_are_relative_to_the_file_wherever_we_stand(
     config = load_config("etc/site.yaml", ENVIRON)
 
     assert config.model.path == str(tmp_path / "etc/model.onnx")
+
+
+def test_a_model_that_ships_is_known_by_its_name(tmp_path: Path) -> None:
+    by_name = load(tmp_path, GOOD.replace("path: model.onnx", "name: vedette-n"))
+
+    assert Path(by_name.model.path) == find_model("vedette-n")
+    by_path = load(tmp_path, GOOD.replace("model.onnx", by_name.model.path))
+    assert by_path == by_name
+
+
+def test_a_model_has_a_name_or_a_path(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="model: expected the name of a model that ships, such as vedette-n"
+    ):
+        load(tmp_path, GOOD.replace("path: model.onnx, ", ""))
 
 
 def test_a_file_without_a_mode_is_lossless_and_a_camera_is_live(tmp_path: Path) -> None:
