@@ -14,6 +14,20 @@ Backend = Literal["openvino", "onnxruntime", "torch", "tensorrt"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
+class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a network runs on a machine with NVIDIA GPUs; without one, nothing but `devices` matters.
+
+    `devices`: GPUs by their number in the driver's order, the first one by default; named ones must be there. On each
+    of them `engines` copies of the network, each with `contexts` runs at once; `memory_mb` (of 2**20 bytes) is what
+    this process may take of each.
+    """
+
+    devices: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=63)], ...], msgspec.Meta(min_length=1)] | None = None
+    engines: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
+    contexts: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
+    memory_mb: Annotated[int, msgspec.Meta(ge=256, le=999_999)] | None = None
+
+
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which network runs, on what, and what it may report.
 
@@ -32,3 +46,4 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     nms_iou: Unit | None = None
     max_objects: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 300
     classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
+    gpu: GpuOptions = GpuOptions()

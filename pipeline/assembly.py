@@ -146,7 +146,9 @@ class Machine:
         self._http = None if config.http is None else HttpServer(config.http, status=self.status, ready=self.readiness)
         nobody_waits = all(options.is_file for options in config.streams)
         ahead = _AHEAD if nobody_waits else 0
-        self.engine: Engine = engine_opener(config.model, now_ns=self._clock.mono_ns, ahead=ahead)
+        self.engine: Engine = engine_opener(
+            config.model, now_ns=self._clock.mono_ns, at_most=config.batch.max, ahead=ahead
+        )
         logger.info("engine: %s", self.engine.description)
 
         preprocess = Preprocess(self.engine.spec)

@@ -211,6 +211,17 @@ class Checks:
             if name in classes[:index]:
                 where = f"model.classes[{index}]"
                 self._report(where, f"expected each class once, {self._got(where)} again")
+        self._gpu(values, self.converted.given.get("model.gpu", {}))
+
+    def _gpu(self, model: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        devices: tuple[int, ...] = values.get("devices") or ()
+        for index, number in enumerate(devices):
+            if number in devices[:index]:
+                where = f"model.gpu.devices[{index}]"
+                self._report(where, f"expected each GPU once, {self._got(where)} again")
+        backend = model.get("backend", "auto")
+        if values and backend in ("openvino", "onnxruntime"):
+            self._report("model.gpu", f"expected none with backend: {backend}, which runs on CPUs")
 
     def _http(self, values: Mapping[str, Any]) -> None:
         if "listen" not in values:

@@ -81,9 +81,10 @@ def resolved(config: Config) -> str:
 def stream_fingerprint(config: Config, stream: StreamOptions) -> str:
     """A hash (64 hex digits) of all settings on which this stream's messages depend: model, tracking, its own.
 
-    Where the stream and the model come from is not in it, nor is anything secret; hash those files beside it.
+    Where the stream and the model come from is not in it, nor on which GPUs it runs, nor is anything secret; hash those
+    files beside it.
     """
-    model = {key: value for key, value in msgspec.to_builtins(config.model).items() if key not in {"path", "name"}}
+    model = {key: value for key, value in msgspec.to_builtins(config.model).items() if key not in {"path", "name", "gpu"}}
     own = msgspec.to_builtins(stream, enc_hook=str)
     settings = {
         "model": model,

@@ -10,6 +10,7 @@
     ├── PictureError            a decoded picture that we cannot convert; fails that frame only
     │   └── StillError          an image file that we cannot read      exit status 2
     ├── EngineError             an engine refused work or broke
+    │   └── GpuError                the model cannot start on the GPUs that there are  exit status 2
     ├── SinkError               a sink cannot deliver; at start, when it cannot be opened: exit status 2
     │   └── SpoolError          the spool cannot be opened, locked or read
     ├── MessageError            a message does not fit its schema
@@ -98,6 +99,12 @@ class StillError(PictureError):
 
 class EngineError(VedetteError):
     pass
+
+
+class GpuError(EngineError):
+    """At start: no such GPU, no driver, too little memory, made for another GPU. No restart will mend it."""
+
+    exit_status = 2
 
 
 class SinkError(VedetteError):

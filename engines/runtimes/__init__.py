@@ -39,17 +39,20 @@ def open_engine(
     *,
     now_ns: Callable[[], int],
     batch: int | None = None,
+    at_most: int | None = None,
     ahead: int = 0,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Engine:
     """Open the model that `options` name on what this machine has; `now_ns` is a monotonic clock.
 
-    `batch`: pictures a buffer, by default what pays: 1 on a CPU. `ahead`: so many buffers more than the engine works
-    on at once, where it can queue them: it is never idle then, and what it takes next is older. TensorRT keeps the
+    `batch`: pictures a buffer, by default what pays: 1 on a CPU, and no more than `at_most` on a GPU. `ahead`: so many
+    buffers more than the engine works on at once, where it can queue them: it is never idle then, and what it takes
+    next is older. TensorRT keeps the
     engines that it builds in the folder `cache` (the user's own cache by default) and reports its `progress`, which
     may take minutes.
-    Raises ModelError for a file or spec that does not fit, EngineError for an engine that does not run here,
+    Raises ModelError for a file or spec that does not fit, EngineError for an engine that does not run here (GpuError
+    for one that the GPUs of this machine, or what `options.gpu` says of them, are the reason of),
     MissingExtraError for a runtime that is not installed.
     """
     path = Path(options.path)
@@ -75,7 +78,7 @@ def open_engine(
     if backend == "torch":
         from engines.runtimes.torch import open_torch
 
-        return open_torch(file, spec, options, numbers, now_ns=now_ns, why=why, batch=batch)
+        return open_torch(file, spec, options, numbers, now_ns=now_ns, why=why, batch=batch, at_most=at_most)
     from engines.runtimes.tensorrt import open_tensorrt
 
-    return open_tensorrt(file, spec, options, why=why, batch=batch, folder=cache, progress=progress)
+    return open_tensorrt(file, spec, options, why=why, batch=batch, at_most=at_most, folder=cache, progress=progress)

@@ -7,6 +7,7 @@ out wrong in OpenVINO, unsigned ones in TensorRT).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec as find_module
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from engines.runtimes.engine_file import SUFFIXES
 from engines.runtimes.gpus import Gpu, find_gpus
 from engines.runtimes.int8_files import other_form
 from engines.runtimes.onnx_numbers import Numbers
-from vedette.errors import MissingExtraError, ModelError
+from engines.runtimes.placement import chosen_gpus, said_of
+from vedette.errors import GpuError, MissingExtraError, ModelError
 
 CHECKPOINTS = (".pth", ".pt", ".ckpt")
 
@@ -23,27 +25,33 @@ _EXTRAS: dict[Backend, str] = {"openvino": "cpu", "onnxruntime": "cpu", "torch":
 
 
 def choose(options: ModelOptions, numbers: Numbers) -> tuple[Backend, str]:
-    """Which runtime, and why, in words. Raises ModelError, MissingExtraError."""
+    """Which runtime, and why, in words. Raises ModelError, GpuError, MissingExtraError."""
     kind = Path(options.path).suffix
     needed: Backend | None = "tensorrt" if kind in SUFFIXES else "torch" if kind in CHECKPOINTS else None
     if options.backend != "auto":
         if needed is not None and options.backend != needed:
             msg = f"model.backend: expected {needed} or auto for a file {kind}, got {options.backend}"
             raise ModelError(msg)
+        if options.gpu.devices is not None and options.backend in {"openvino", "onnxruntime"}:
+            msg = f"model.gpu.devices: expected none with backend {options.backend}, which runs on CPUs"
+            raise GpuError(msg)
         _must_be_installed(options.backend)
         return options.backend, "as configured"
     if needed is not None:
         _must_be_installed(needed)
         return needed, f"auto: what runs a file {kind}"
-    gpus = find_gpus()
+    gpus = chosen_gpus(options.gpu, find_gpus())
     if gpus and numbers.activations != "unsigned":
-        found = _on_gpu(gpus[0])
+        found = _on_gpus(gpus)
         if found is not None:
             return found
     if gpus and numbers.activations == "unsigned":
         why = "auto: unsigned INT8 is for CPUs"
     else:
         why = "auto: no TensorRT or torch for the GPU" if gpus else "auto: the fastest on a CPU"
+    if options.gpu.devices is not None:
+        msg = f"model.gpu.devices: {said_of(gpus)} cannot run {options.path} ({why.removeprefix('auto: ')})"
+        raise GpuError(msg, hint="leave model.gpu.devices out to run it on the CPU")
     if _installed("openvino"):
         return "openvino", why
     if _installed("onnxruntime"):
@@ -71,20 +79,21 @@ def refuse_signed(path: str, numbers: Numbers) -> None:
         raise ModelError(msg, hint=f"take {other_form(Path(path), 'unsigned')}")
 
 
-def _on_gpu(gpu: Gpu) -> tuple[Backend, str] | None:
+def _on_gpus(gpus: Sequence[Gpu]) -> tuple[Backend, str] | None:
     from engines.runtimes.tensorrt_api import installed, load
 
-    why = "TensorRT is not installed"
+    names, why = said_of(gpus), "TensorRT is not installed"
     if installed() and _installed("torch"):
         api = load()
-        if api.runs_on(gpu):
-            return "tensorrt", f"auto: {gpu.name} with {api.name}"
-        why = f"{api.flavour} does not run on {gpu.sm}"
+        strange = [gpu for gpu in gpus if not api.runs_on(gpu)]
+        if not strange:
+            return "tensorrt", f"auto: {names} with {api.name}"
+        why = f"{api.flavour} does not run on {strange[0].sm}"
     if _installed("torch"):
         import torch
 
         if torch.cuda.is_available():
-            return "torch", f"auto: {gpu.name}, {why}"
+            return "torch", f"auto: {names}, {why}"
     return None
 
 

@@ -1,103 +1,118 @@
-"""Lanes of a GPU: pinned memory, a stream and two events each, for TensorRT and for torch's CUDA graphs.
+"""NVIDIA's GPUs as `device_lanes.py` and `placement.py` need them: streams, events, pinned memory, how much is free.
 
 CUDA is reached through torch, not through cuda-bindings: the torch runtime needs it anyway, the extra `gpu` brings
 both, streams, events and pinned tensors have one owner each there, and its context is the device's primary one, which
-TensorRT and pycuda share. A lane's way: levels are copied to the device (a quarter of the bytes of floats), the
-network runs, outputs are copied back into pinned memory; all on the lane's own stream, so that the copies of one lane
-run beside the network of the other. Nobody waits but `finish`, on an event, without spinning.
+TensorRT and pycuda share. Whoever waits for an event sleeps: no core is taken from the decoders.
 Could not be run where it was written (no GPU): see tests/gpu.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
 
-from engines.engine import Outputs
 from engines.runtimes.description import one_line
+from engines.runtimes.device_lanes import DeviceLane, Runner
+from engines.runtimes.gpus import Gpu
 from engines.runtimes.lanes import Lane
+from engines.runtimes.placement import GpuFullError, GpuMemory, Network
 from engines.types import SizeWH
-from vedette.errors import EngineError
+from vedette.errors import EngineError, GpuError
 
-LANES = 2
-"""A double buffer."""
-
-
-class Runner(Protocol):
-    """A network on one stream of the device; used by one lane. Raises EngineError, RuntimeError."""
-
-    def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
-        """Get ready to run on batches of `sizes`; `levels` (n, 3, H, W) uint8 is where they will lie for ever.
-
-        Returns outputs of the largest size, for their shapes and types.
-        """
-        ...
-
-    def run(self, levels: Tensor, size: int) -> Mapping[str, Tensor]:
-        """Enqueue the network on the current stream; does not wait. Outputs have the batch first."""
-        ...
+# How CUDA, cuDNN and cuBLAS say that memory is used up where torch has no exception of its own for it.
+_FULL = ("out of memory", "ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
 
 
-def batch_sizes(most: int) -> tuple[int, ...]:
-    """The batches that are run: powers of two, and the largest. Others are padded to the next one.
-
-    A picture's numbers may differ in the last bits between these: who wants them always the same submits full batches.
-    """
-    return (*(1 << bit for bit in range(most.bit_length()) if 1 << bit < most), most)
-
-
-class CudaLane(Lane):
-    __slots__ = ("_back", "_ended", "_levels", "_pinned", "_runner", "_sizes", "_started", "_stream")
-
-    def __init__(self, runner: Runner, size_wh: SizeWH, batch: int, index: int) -> None:
-        width, height = size_wh
-        self._pinned = torch.zeros((batch, 3, height, width), dtype=torch.uint8, pin_memory=True)
-        super().__init__(self._pinned.numpy(), index)
-        self._runner = runner
-        self._sizes = batch_sizes(batch)
+class CudaStream:
+    def __init__(self) -> None:
+        """On the current device."""
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
-        # blocking: whoever waits sleeps, and takes no core from the decoders
-        self._started = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+        self._began = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
         self._ended = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
-        self._levels = torch.zeros((batch, 3, height, width), dtype=torch.uint8, device="cuda")
-        torch.cuda.current_stream().synchronize()  # the zeros are there before another stream reads them
-        with torch.cuda.stream(self._stream):
-            outputs = runner.prepare(self._levels, self._sizes)
-        self._back = {
-            name: torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for name, tensor in outputs.items()
-        }
-        self._stream.synchronize()
 
-    def start(self, count: int) -> None:
-        size = next(size for size in self._sizes if size >= count)
+    @property
+    def handle(self) -> int:
+        return int(self._stream.cuda_stream)
+
+    def here(self) -> AbstractContextManager[object]:
+        return torch.cuda.stream(self._stream)
+
+    def begin(self) -> None:
+        self._began.record(self._stream)
+
+    def end(self) -> None:
+        self._ended.record(self._stream)
+
+    def wait(self) -> int:
+        self._ended.synchronize()
+        return int(self._began.elapsed_time(self._ended) * 1e6)
+
+
+class CudaDevice:
+    """One GPU; used where it is torch's current device."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.torch_device = torch.device("cuda", gpu.index)
+
+    def stream(self) -> CudaStream:
+        return CudaStream()
+
+    def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, pin_memory=True)
+
+
+Load = Callable[[Gpu], Callable[[], Runner]]
+"""Loads a network on the current device, which is the GPU given; what it returns makes a runner for one lane."""
+
+
+class CudaRuntime:
+    """`placement.GpuRuntime`: `load` brings the network, its lanes are `DeviceLane`s."""
+
+    def __init__(self, load: Load, size_wh: SizeWH, batch: int) -> None:
+        self._load = load
+        self._size_wh = size_wh
+        self._batch = batch
+
+    def memory(self, gpu: Gpu) -> GpuMemory:
         try:
-            with torch.cuda.stream(self._stream):
-                self._started.record()
-                self._levels[:count].copy_(self._pinned[:count], non_blocking=True)
-                for name, tensor in self._runner.run(self._levels, size).items():
-                    self._back[name][:count].copy_(tensor[:count], non_blocking=True)
-                self._ended.record()
+            free, total = torch.cuda.mem_get_info(gpu.index)
         except RuntimeError as error:
-            msg = f"the GPU did not start a run: {one_line(error)}"
-            raise EngineError(msg) from error
+            raise EngineError(one_line(error)) from error
+        return GpuMemory(free=free, total=total)
 
-    def finish(self) -> tuple[Outputs, int]:
-        try:
-            self._ended.synchronize()
-            engine_ns = int(self._started.elapsed_time(self._ended) * 1e6)
-        except RuntimeError as error:
-            msg = f"the GPU failed: {one_line(error)}"
-            raise EngineError(msg) from error
-        return {name: tensor[: self.count].numpy() for name, tensor in self._back.items()}, engine_ns
+    def limit(self, gpu: Gpu, most_bytes: int) -> None:
+        share = min(1.0, most_bytes / self.memory(gpu).total)
+        torch.cuda.set_per_process_memory_fraction(share, gpu.index)
+
+    def load(self, gpu: Gpu) -> Network:
+        with taking(gpu), torch.cuda.device(gpu.index):
+            return _CudaNetwork(self._load(gpu), gpu, self._size_wh, self._batch)
 
 
-def cuda_lanes(runner: Callable[[], Runner], size_wh: SizeWH, batch: int) -> list[Lane]:
-    """Two lanes, each with a runner of its own. Raises EngineError if they do not fit into the GPU's memory."""
+class _CudaNetwork:
+    def __init__(self, runner: Callable[[], Runner], gpu: Gpu, size_wh: SizeWH, batch: int) -> None:
+        self._runner = runner
+        self._gpu = gpu
+        self._size_wh = size_wh
+        self._batch = batch
+
+    def context(self, index: int) -> Lane:
+        with taking(self._gpu), torch.cuda.device(self._gpu.index):
+            return DeviceLane(CudaDevice(self._gpu), self._runner(), self._size_wh, self._batch, index)
+
+
+@contextmanager
+def taking(gpu: Gpu) -> Iterator[None]:
+    """What CUDA refuses within, in our words. Raises GpuFullError, GpuError."""
     try:
-        return [CudaLane(runner(), size_wh, batch, index) for index in range(LANES)]
+        yield
     except torch.cuda.OutOfMemoryError as error:
-        msg = f"{torch.cuda.get_device_name()}: not enough memory for {LANES} batches of {batch}: {one_line(error)}"
-        raise EngineError(msg, hint="a smaller model or input needs less") from error
+        raise GpuFullError(one_line(error)) from error
+    except RuntimeError as error:
+        if any(said in str(error) for said in _FULL):
+            raise GpuFullError(one_line(error)) from error
+        msg = f"{gpu} failed at the start: {one_line(error)}"
+        raise GpuError(msg) from error

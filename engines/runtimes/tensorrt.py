@@ -1,12 +1,14 @@
 """TensorRT 10, 11 and TensorRT-RTX behind the same protocol as all runtimes.
 
-Each lane of `cuda.py` has its own execution context on its own stream; tensors are bound by name, once; a run is
-enqueued with `execute_async_v3`. Levels become values on the device. Could not be run where it was written (no GPU;
+Each lane of `device_lanes.py` has its own execution context on its own stream; tensors are bound by name, once; a run
+is enqueued with `execute_async_v3`. Levels become values on the device. Could not be run where it was written (no GPU;
 building, reading and refusing were): see tests/gpu.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,14 +17,16 @@ from engines.runtimes.description import title
 from engines.runtimes.engine_cache import default_folder, ensure_engine
 from engines.runtimes.engine_file import SUFFIXES, Manifest, read_engine, wanted_of
 from engines.runtimes.gpus import Gpu, find_gpus
+from engines.runtimes.lanes import LaneEngine
 from engines.runtimes.onnx_numbers import Numbers, numbers_of
+from engines.runtimes.placement import chosen_gpus, place_lanes, said_of
 from engines.runtimes.tensorrt_api import Progress, Said, TensorRt, listening, load
 from engines.runtimes.tensorrt_build import Batches
 from engines.spec import ModelFile, ModelSpec
-from vedette.errors import EngineError, MissingExtraError, ModelError
+from vedette.errors import EngineError, GpuError, MissingExtraError, ModelError
 
 if TYPE_CHECKING:
-    from engines.runtimes.lanes import LaneEngine
+    from engines.runtimes.device_lanes import Runner
 
 MAX_BATCH = 8
 """Pictures a buffer, if the file's batch is free (a guess until it is measured on a GPU)."""
@@ -35,38 +39,41 @@ def open_tensorrt(
     *,
     why: str,
     batch: int | None = None,
+    at_most: int | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> LaneEngine:
-    """The engine of an ONNX file (built, or found in `folder`) or of an engine file, on the first GPU.
+    """The engine of an ONNX file (built, or found in `folder`) or of an engine file, on the chosen GPUs.
 
+    `batch` pictures a buffer; by default what pays, but no more than `at_most`.
     Raises ModelError, EngineError, MissingExtraError.
     """
     api = load()
-    gpus = find_gpus()
+    gpus = chosen_gpus(options.gpu, find_gpus())
     direct = Path(file.path).suffix in SUFFIXES
-    manifest: Manifest
     if direct:
         manifest, plan = read_engine(Path(file.path))
-        refuse_stranger(Path(file.path), manifest, api, gpus[0] if gpus else None)
-    gpu = _first(api, gpus)
-    if not direct:
-        most = batch or (1 if file.inputs[0].shape[0] == 1 else MAX_BATCH)
-        numbers = numbers_of(Path(file.path))
-        precision = precision_of(options, numbers)
-        batches = Batches(least=1, best=most, most=most)
-        bound = None if api.builds_for_others else gpu
-        wanted = wanted_of(file, api.flavour, api.version, bound, gpu.sm, batches, precision)
-        manifest, plan = ensure_engine(
-            api,
-            file,
-            spec,
-            wanted,
-            capability=gpu.capability,
-            folder=folder or default_folder(),
-            progress=progress,
-        )
-    return _run(api, manifest, plan, spec, gpu, why)
+        for gpu in gpus or (None,):
+            refuse_stranger(Path(file.path), manifest, api, gpu)
+        _check(api, gpus)
+        return _run(api, {gpu.name: (manifest, plan) for gpu in gpus}, spec, options, gpus, why)
+    _check(api, gpus)
+    most = batch or (1 if file.inputs[0].shape[0] == 1 else min(MAX_BATCH, at_most or MAX_BATCH))
+    precision = precision_of(options, numbers_of(Path(file.path)))
+    built: dict[str, tuple[Manifest, bytes]] = {}
+    for gpu in gpus:
+        if gpu.name in built:  # one engine serves all of a kind
+            continue
+        wanted = wanted_of(
+            file, api.flavour, api.version, None if api.builds_for_others else gpu, gpu.sm,
+            Batches(least=1, best=most, most=most), precision,
+        )  # fmt: skip
+        with _building_on(gpu):
+            built[gpu.name] = ensure_engine(
+                api, file, spec, wanted,
+                capability=gpu.capability, folder=folder or default_folder(), progress=progress,
+            )  # fmt: skip
+    return _run(api, built, spec, options, gpus, why)
 
 
 def precision_of(options: ModelOptions, numbers: Numbers) -> Literal["int8", "fp32", "fp16"]:
@@ -80,14 +87,14 @@ def precision_of(options: ModelOptions, numbers: Numbers) -> Literal["int8", "fp
 
 
 def refuse_stranger(path: Path, manifest: Manifest, api: TensorRt, gpu: Gpu | None) -> None:
-    """Raises EngineError for an engine of another TensorRT or GPU than these."""
+    """Raises GpuError for an engine of another TensorRT or GPU than these."""
     found = f"{api.flavour} {api.version}, {f'{gpu.sm} ({gpu.name})' if gpu else 'no GPU'}"
     same = (manifest.flavour, manifest.version) == (api.flavour, api.version)
     fits = gpu is not None and manifest.sm == gpu.sm and manifest.gpu in {"", gpu.name}
     if not (same and fits):
         msg = f"{path} was built for {manifest.built_for}; found {found}"
         hint = f"give {manifest.model} instead, from which an engine for this machine is built"
-        raise EngineError(msg, hint=hint)
+        raise GpuError(msg, hint=hint)
 
 
 def deserialized(api: TensorRt, plan: bytes, name: str) -> tuple[Any, tuple[Any, ...], Said]:
@@ -101,30 +108,57 @@ def deserialized(api: TensorRt, plan: bytes, name: str) -> tuple[Any, tuple[Any,
     return engine, (logger, runtime), said
 
 
-def _first(api: TensorRt, gpus: tuple[Gpu, ...]) -> Gpu:
+def _check(api: TensorRt, gpus: Sequence[Gpu]) -> None:
+    """Raises GpuError where TensorRT cannot run."""
     if not gpus:
         msg = f"{api.name} needs an NVIDIA GPU and its driver; found none"
-        raise EngineError(msg, hint="model.backend: auto takes what this machine has")
-    if not api.runs_on(gpus[0]):
-        msg = f"{api.name} does not run on {gpus[0].name} ({gpus[0].sm})"
-        raise EngineError(msg, hint="model.backend: torch runs on it")
-    return gpus[0]
+        raise GpuError(msg, hint="model.backend: auto takes what this machine has")
+    for gpu in gpus:
+        if not api.runs_on(gpu):
+            msg = f"{api.name} does not run on {gpu.name} ({gpu.sm})"
+            raise GpuError(msg, hint="model.backend: torch runs on it")
 
 
-def _run(api: TensorRt, manifest: Manifest, plan: bytes, spec: ModelSpec, gpu: Gpu, why: str) -> LaneEngine:
+def _building_on(gpu: Gpu) -> AbstractContextManager[object]:
+    """TensorRT builds for the device that is current, unless it is told for which."""
+    if gpu.index == 0:
+        return nullcontext()
+    return _torch().cuda.device(gpu.index)  # type: ignore[no-any-return]  # torch's own
+
+
+def _run(
+    api: TensorRt,
+    built: Mapping[str, tuple[Manifest, bytes]],
+    spec: ModelSpec,
+    options: ModelOptions,
+    gpus: Sequence[Gpu],
+    why: str,
+) -> LaneEngine:
+    """`built`: by the GPU's name, what runs on it."""
+    _torch()
+    from engines.runtimes.cuda import CudaRuntime
+    from engines.runtimes.tensorrt_context import ContextRunner
+
+    manifest, _ = built[gpus[0].name]
+    shape = manifest.inputs[0].shape
+    most = manifest.batches[2] if shape[0] < 0 else shape[0]
+
+    def load_on(gpu: Gpu) -> Callable[[], Runner]:
+        own, plan = built[gpu.name]
+        engine, alive, said = deserialized(api, plan, own.model)
+        return lambda: ContextRunner(api, engine, alive, said, spec.input)
+
+    lanes = place_lanes(options.gpu, gpus, CudaRuntime(load_on, spec.input.size, most), batch=most)
+    where = f"{said_of(gpus)} ({why}), {title(spec)}, {manifest.precision.upper()}, batch {most}"
+    return LaneEngine(lanes, spec, f"{api.name} on {where}, {len(lanes)} runs in flight")
+
+
+def _torch() -> Any:
+    """torch, with CUDA started. Raises MissingExtraError."""
     try:
         import torch
     except ModuleNotFoundError as error:
         msg = "TensorRT engines are run with torch's streams and memory, which is not installed"
         raise MissingExtraError(msg, hint="pip install 'vedette[gpu]'") from error
-    from engines.runtimes.cuda import cuda_lanes
-    from engines.runtimes.lanes import LaneEngine
-    from engines.runtimes.tensorrt_context import ContextRunner
-
     torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's own
-    engine, alive, said = deserialized(api, plan, manifest.model)
-    shape = manifest.inputs[0].shape
-    most = manifest.batches[2] if shape[0] < 0 else shape[0]
-    lanes = cuda_lanes(lambda: ContextRunner(api, engine, alive, said, spec.input), spec.input.size, most)
-    where = f"{gpu.name} ({why}), {title(spec)}, {manifest.precision.upper()}, batch {most}"
-    return LaneEngine(lanes, spec, f"{api.name} on {where}, {len(lanes)} runs in flight")
+    return torch

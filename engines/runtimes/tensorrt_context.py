@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engines.runtimes.placement import GpuFullError
 from engines.runtimes.tensorrt_api import Said, TensorRt
 from engines.runtimes.torch_network import levels_to_values
 from engines.spec import InputSpec
@@ -23,7 +24,7 @@ _TYPES = {
 
 
 class ContextRunner:
-    """`engines.runtimes.cuda.Runner` over one execution context."""
+    """`engines.runtimes.device_lanes.Runner` over one execution context."""
 
     def __init__(self, api: TensorRt, engine: Any, alive: tuple[Any, ...], said: Said, spec: InputSpec) -> None:
         self._api = api
@@ -33,8 +34,9 @@ class ContextRunner:
         self._spec = spec
         self._context = engine.create_execution_context()
         if self._context is None:
+            # It has no other reason than memory, and does not always say it.
             msg = f"{api.name} cannot make an execution context: {said.why()}"
-            raise EngineError(msg, hint="the GPU's memory may be full")
+            raise GpuFullError(msg)
         modes = api.module.TensorIOMode
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self._input = next(name for name in names if engine.get_tensor_mode(name) == modes.INPUT)

@@ -1,7 +1,7 @@
 """torch, on a CPU or on a GPU, behind the same protocol as all runtimes: for GPUs without TensorRT, and to compare.
 
 On a CPU torch has no way to start a network and come back later, and threads are not ours to start: `submit` only
-notes the buffer, and the thread that asks for what is completed runs the network itself. On a GPU see `cuda.py`.
+notes the buffer, and the thread that asks for what is completed runs the network itself. On GPUs see `device_lanes.py`.
 Q/DQ files run as ONNX defines them, in floats: the reference that INT8 engines are compared with, not a fast one.
 """
 
@@ -15,12 +15,17 @@ import torch
 from engines.engine import Outputs
 from engines.options import ModelOptions
 from engines.runtimes.cpus import usable_cpus
+from engines.runtimes.cuda import CudaRuntime, Load
 from engines.runtimes.description import one_line, title
+from engines.runtimes.device_lanes import Runner
+from engines.runtimes.gpus import Gpu, find_gpus
 from engines.runtimes.lanes import Lane, LaneEngine
 from engines.runtimes.onnx_numbers import Numbers
+from engines.runtimes.placement import chosen_gpus, place_lanes, said_of
+from engines.runtimes.torch_graphs import GraphRunner
 from engines.runtimes.torch_network import Precision, TorchNetwork, load_network
 from engines.spec import ModelFile, ModelSpec
-from vedette.errors import EngineError, ModelError
+from vedette.errors import EngineError, GpuError, ModelError
 
 LANES = 2
 
@@ -60,30 +65,43 @@ def open_torch(
     now_ns: Callable[[], int],
     why: str,
     batch: int | None = None,
+    at_most: int | None = None,
 ) -> LaneEngine:
-    """The engine on the GPU if torch has one, else on the CPU. `batch` pictures a buffer; by default what pays there.
+    """The engine on the GPUs if torch has any, else on the CPU. `batch` pictures a buffer; by default what pays there,
+    but no more than `at_most`.
 
     Raises ModelError, EngineError.
     """
     on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda" if on_gpu else "cpu")
     precision = precision_of(options, numbers, on_gpu=on_gpu)
-    network = load_network(file, spec, precision, device)
     said = "INT8 as «fake» quantization in FP32" if numbers.quantized else precision.upper()
     version = torch.__version__.partition("+")[0]
+    gpus = chosen_gpus(options.gpu, find_gpus())
     if on_gpu:
-        from engines.runtimes.cuda import cuda_lanes
-        from engines.runtimes.torch_graphs import GraphRunner
-
-        most = batch or (1 if file.inputs[0].shape[0] == 1 else GPU_BATCH)
-        lanes: list[Lane] = cuda_lanes(lambda: GraphRunner(network), spec.input.size, most)
-        where = f"{torch.cuda.get_device_name()} ({why}), {title(spec)}, {said}, CUDA graphs, batch {most}"
+        most = batch or (1 if file.inputs[0].shape[0] == 1 else min(GPU_BATCH, at_most or GPU_BATCH))
+        runtime = CudaRuntime(_loader(file, spec, precision), spec.input.size, most)
+        lanes = place_lanes(options.gpu, gpus, runtime, batch=most)
+        where = f"{said_of(gpus)} ({why}), {title(spec)}, {said}, channels_last, CUDA graphs, batch {most}"
         return LaneEngine(lanes, spec, f"torch {version} on {where}, {len(lanes)} runs in flight")
+    if options.gpu.devices is not None:
+        msg = f"model.gpu.devices: torch {torch.__version__} cannot use {said_of(gpus)}: expected a torch for CUDA"
+        raise GpuError(msg)
+    network = load_network(file, spec, precision, torch.device("cpu"))
     threads = options.threads or usable_cpus()
     torch.set_num_threads(threads)  # of the whole process: torch has no other way
-    lanes = [_CpuLane(network, batch or 1, spec.input.size, index, now_ns) for index in range(LANES)]
+    turns = [_CpuLane(network, batch or 1, spec.input.size, index, now_ns) for index in range(LANES)]
     where = f"CPU ({why}), {title(spec)}, {said}, {threads} threads"
-    return LaneEngine(lanes, spec, f"torch {version} on {where}, {LANES} runs in turns")
+    return LaneEngine(turns, spec, f"torch {version} on {where}, {LANES} runs in turns")
+
+
+def _loader(file: ModelFile, spec: ModelSpec, precision: Precision) -> Load:
+    """Each GPU, and each engine on it, has weights of its own; its lanes share them."""
+
+    def load(gpu: Gpu) -> Callable[[], Runner]:
+        network = load_network(file, spec, precision, torch.device("cuda", gpu.index))
+        return lambda: GraphRunner(network)
+
+    return load
 
 
 GPU_BATCH = 8

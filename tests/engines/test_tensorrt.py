@@ -372,7 +372,7 @@ class TestEngineFile:
             refuse_stranger(Path("yolo_nas_s.plan"), manifest(gpu=""), here, Gpu(name="NVIDIA H100", capability=(9, 0)))
 
         assert error.value.lines() == [
-            "EngineError: yolo_nas_s.plan was built for TensorRT 10.3, sm_86; found TensorRT 10.7, sm_90 (NVIDIA H100)",
+            "GpuError: yolo_nas_s.plan was built for TensorRT 10.3, sm_86; found TensorRT 10.7, sm_90 (NVIDIA H100)",
             "  hint: give yolo_nas_s.onnx instead, from which an engine for this machine is built",
         ]
 

@@ -15,7 +15,7 @@ import torch
 from engines.engine import Engine
 from engines.options import ModelOptions
 from engines.runtimes import open_engine, read_model_file
-from engines.runtimes.cuda import batch_sizes
+from engines.runtimes.device_lanes import batch_sizes
 from tests.support.shared import SHARED
 from vedette.errors import EngineError, ModelError
 

@@ -1,0 +1,123 @@
+"""Lanes of a device: pinned memory and a stream of its own each, for TensorRT and for torch's CUDA graphs.
+
+A lane's way: levels are copied to the device (a quarter of the bytes of floats), the network runs, outputs are copied
+back into pinned memory; all on the lane's own stream, so that the copies of one lane run beside the network of the
+other. Nobody waits but `finish`. What a device has to offer is a protocol: `cuda.py` is the real one; the tests run
+the same lanes on a device that is the host's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from engines.engine import Outputs
+from engines.runtimes.description import one_line
+from engines.runtimes.lanes import Lane
+from engines.types import SizeWH
+from vedette.errors import EngineError
+
+
+class Stream(Protocol):
+    """Work on a device, in order, begun without waiting. One run at a time is between `begin` and `wait`."""
+
+    @property
+    def handle(self) -> int:
+        """What kernels are launched on."""
+        ...
+
+    def here(self) -> AbstractContextManager[object]:
+        """What torch is asked within is done on this stream, and on its device."""
+        ...
+
+    def begin(self) -> None:
+        """A run begins: its time counts from when the device gets here."""
+        ...
+
+    def end(self) -> None: ...
+
+    def wait(self) -> int:
+        """Wait until the device has come to `end`; the nanoseconds since `begin`. Raises RuntimeError."""
+        ...
+
+
+class Device(Protocol):
+    """A device as lanes need it."""
+
+    @property
+    def torch_device(self) -> torch.device: ...
+
+    def stream(self) -> Stream: ...
+
+    def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Zeros in the host's memory from and to which the device copies by itself."""
+        ...
+
+
+class Runner(Protocol):
+    """A network on one stream of the device; used by one lane. Raises EngineError, RuntimeError."""
+
+    def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
+        """Get ready to run on batches of `sizes`; `levels` (n, 3, H, W) uint8 is where they will lie for ever.
+
+        Returns outputs of the largest size, for their shapes and types.
+        """
+        ...
+
+    def run(self, levels: Tensor, size: int) -> Mapping[str, Tensor]:
+        """Enqueue the network on the current stream; does not wait. Outputs have the batch first."""
+        ...
+
+
+def batch_sizes(most: int) -> tuple[int, ...]:
+    """The batches that are run: powers of two, and the largest. Others are padded to the next one.
+
+    A picture's numbers may differ in the last bits between these: who wants them always the same submits full batches.
+    """
+    return (*(1 << bit for bit in range(most.bit_length()) if 1 << bit < most), most)
+
+
+class DeviceLane(Lane):
+    """One lane; everything it needs is taken when it is made. Raises RuntimeError, EngineError."""
+
+    __slots__ = ("_back", "_levels", "_pinned", "_runner", "_sizes", "_stream")
+
+    def __init__(self, device: Device, runner: Runner, size_wh: SizeWH, batch: int, index: int) -> None:
+        width, height = size_wh
+        self._pinned = device.pinned((batch, 3, height, width), torch.uint8)
+        super().__init__(self._pinned.numpy(), index)
+        self._runner = runner
+        self._sizes = batch_sizes(batch)
+        self._stream = device.stream()
+        with self._stream.here():
+            self._levels = torch.zeros((batch, 3, height, width), dtype=torch.uint8, device=device.torch_device)
+            outputs = runner.prepare(self._levels, self._sizes)
+            self._back = {name: device.pinned(tuple(given.shape), given.dtype) for name, given in outputs.items()}
+            self._stream.begin()
+            self._stream.end()
+        self._stream.wait()
+
+    def start(self, count: int) -> None:
+        size = next(size for size in self._sizes if size >= count)
+        try:
+            with self._stream.here():
+                self._stream.begin()
+                self._levels[:count].copy_(self._pinned[:count], non_blocking=True)
+                for name, tensor in self._runner.run(self._levels, size).items():
+                    self._back[name][:count].copy_(tensor[:count], non_blocking=True)
+                self._stream.end()
+        except RuntimeError as error:
+            msg = f"the GPU did not start a run: {one_line(error)}"
+            raise EngineError(msg) from error
+
+    def finish(self) -> tuple[Outputs, int]:
+        try:
+            engine_ns = self._stream.wait()
+        except RuntimeError as error:
+            msg = f"the GPU failed: {one_line(error)}"
+            raise EngineError(msg) from error
+        return {name: tensor[: self.count].numpy() for name, tensor in self._back.items()}, engine_ns
