@@ -1,0 +1,212 @@
+"""torch as it runs on GPUs, with what is scripted that only a GPU has: lanes, batches and precision are the real ones.
+
+A device is the host's memory, a graph the network itself; the facts of the machine are made up. What this cannot
+show (capture, streams, speed) is in tests/gpu.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+import engines.runtimes.choice as choice
+import engines.runtimes.torch as torch_runtime
+from engines.engine import Engine
+from engines.options import ModelOptions
+from engines.runtimes import open_engine
+from engines.runtimes.device_lanes import DeviceLane, Runner
+from engines.runtimes.gpus import Gpu
+from engines.runtimes.lanes import Lane
+from engines.runtimes.placement import GpuMemory, Network
+from engines.runtimes.torch_network import load_network
+from engines.types import SizeWH
+from tests.support.engine_contract import EngineContract, fill, taken
+from tests.support.host_device import HostDevice, PlainRunner
+from tests.support.tiny_models import ROWS, mean_model, slow_model
+from vedette.errors import EngineError, GpuError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "engines/weights/vedette-n-seed_416x256.onnx"
+H100 = Gpu(name="NVIDIA H100", capability=(9, 0))
+L4 = tuple(Gpu(name="NVIDIA L4", capability=(8, 9), index=index) for index in range(2))
+
+
+class HostRuntime:
+    """`CudaRuntime` over the host's memory."""
+
+    def __init__(self, load: Callable[[Gpu], Callable[[], Runner]], size_wh: SizeWH, batch: int) -> None:
+        self._load = load
+        self._size_wh = size_wh
+        self._batch = batch
+
+    def memory(self, gpu: Gpu) -> GpuMemory:
+        return GpuMemory(free=1 << 40, total=1 << 40)
+
+    def limit(self, gpu: Gpu, most_bytes: int) -> None: ...
+
+    def load(self, gpu: Gpu) -> Network:
+        return _HostNetwork(self._load(gpu), self._size_wh, self._batch)
+
+
+class _HostNetwork:
+    def __init__(self, runner: Callable[[], Runner], size_wh: SizeWH, batch: int) -> None:
+        self._runner = runner
+        self._size_wh = size_wh
+        self._batch = batch
+
+    def context(self, index: int) -> Lane:
+        return DeviceLane(HostDevice(), self._runner(), self._size_wh, self._batch, index)
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> list[torch.device]:
+    """This machine with these GPUs and no TensorRT; the devices that networks are loaded on."""
+    asked: list[torch.device] = []
+
+    def load(file: Any, spec: Any, precision: Any, device: torch.device) -> Any:
+        asked.append(device)
+        return load_network(file, spec, precision, torch.device("cpu"))
+
+    monkeypatch.setattr(choice, "find_gpus", lambda: gpus)
+    monkeypatch.setattr("engines.runtimes.tensorrt_api.installed", tuple)
+    monkeypatch.setattr(torch_runtime, "find_gpus", lambda: gpus)
+    monkeypatch.setattr(torch_runtime, "CudaRuntime", HostRuntime)
+    monkeypatch.setattr(torch_runtime, "GraphRunner", PlainRunner)
+    monkeypatch.setattr(torch_runtime, "load_network", load)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: bool(gpus))
+    return asked
+
+
+def opened(path: Path, *, batch: int | None = None, at_most: int | None = None, **options: Any) -> Engine:
+    given = msgspec.convert({"path": str(path), **options}, ModelOptions)
+    return open_engine(given, now_ns=time.monotonic_ns, batch=batch, at_most=at_most)
+
+
+@pytest.fixture(scope="module")
+def mean_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mean_model(tmp_path_factory.mktemp("mean") / "mean.onnx")
+
+
+@pytest.fixture(scope="module")
+def slow_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return slow_model(tmp_path_factory.mktemp("slow") / "slow.onnx")
+
+
+@pytest.mark.parametrize("backend", ["torch"])
+class TestContract(EngineContract):
+    @pytest.fixture(autouse=True)
+    def _on_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine(monkeypatch, H100)
+
+    def opened(self, path: Path, backend: str, *, batch: int | None = None) -> Engine:
+        return opened(path, backend=backend, batch=batch, precision="fp32")
+
+
+def test_auto_takes_torch_in_half_precision_says_so_and_finds_what_float32_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels = np.random.default_rng(1).integers(0, 256, (3, 256, 416), np.uint8)
+    whole = seen(opened(SHIPPED, backend="onnxruntime"), levels)
+    machine(monkeypatch, H100)
+    engine = opened(SHIPPED, gpu={"contexts": 1})
+    version = torch.__version__.partition("+")[0]
+    assert engine.description == (
+        f"torch {version} on NVIDIA H100 (auto: NVIDIA H100, TensorRT is not installed), {engine.spec.name}, FP16, "
+        "channels_last, CUDA graphs, batch 1, 1 runs in flight"
+    )
+
+    half = seen(engine, levels)
+
+    assert 0 < np.abs(half["scores"] - whole["scores"]).max() < 1e-2
+    assert np.abs(half["boxes"] - whole["boxes"]).max() < 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_every_number_of_pictures_runs_in_the_next_larger_batch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int
+) -> None:
+    machine(monkeypatch, H100)
+    runners: list[PlainRunner] = []
+
+    def runner(network: Any) -> PlainRunner:
+        runners.append(PlainRunner(network))
+        return runners[-1]
+
+    monkeypatch.setattr(torch_runtime, "GraphRunner", runner)
+    engine = opened(mean_model(tmp_path / "free.onnx", batch="n"), precision="fp32")
+    assert engine.max_batch == 8
+    buffer = engine.acquire()
+    assert buffer is not None
+    buffer.array[:] = np.arange(10, 18)[:, None, None, None]
+
+    engine.submit(buffer, count)
+
+    outputs = taken(engine).outputs
+    assert outputs is not None
+    np.testing.assert_allclose(outputs["output"], ROWS + np.arange(10, 10 + count)[:, None, None], rtol=1e-5)
+    assert runners[0].sizes[-1] == {1: 1, 2: 2, 3: 4, 5: 8, 8: 8}[count]
+
+
+@pytest.mark.parametrize(("at_most", "batch"), [(None, 8), (3, 3), (1, 1), (32, 8)])
+def test_no_buffer_is_larger_than_the_configured_batch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_most: int | None, batch: int
+) -> None:
+    machine(monkeypatch, H100)
+
+    assert opened(mean_model(tmp_path / "free.onnx", batch="n"), at_most=at_most).max_batch == batch
+
+
+def test_each_gpu_and_each_engine_has_weights_of_its_own(monkeypatch: pytest.MonkeyPatch, mean_path: Path) -> None:
+    devices = machine(monkeypatch, *L4)
+
+    engine = opened(mean_path, gpu={"devices": [0, 1], "engines": 2, "contexts": 3})
+
+    assert devices == [torch.device("cuda", index) for index in (0, 0, 1, 1)]
+    assert "on NVIDIA L4 (GPUs 0, 1) (auto: NVIDIA L4 (GPUs 0, 1), TensorRT is not installed)" in engine.description
+    assert engine.description.endswith("12 runs in flight")
+
+
+def test_gpu_that_torch_cannot_use_is_refused_where_it_was_named(
+    monkeypatch: pytest.MonkeyPatch, mean_path: Path
+) -> None:
+    machine(monkeypatch, H100)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    with pytest.raises(GpuError, match=r"model\.gpu\.devices: torch \S+ cannot use NVIDIA H100: expected a torch for"):
+        opened(mean_path, backend="torch", gpu={"devices": [0]})
+    with pytest.raises(GpuError, match=r"model\.gpu\.devices: NVIDIA H100 cannot run \S+mean\.onnx \(no TensorRT or"):
+        opened(mean_path, gpu={"devices": [0]})
+    assert opened(mean_path).description.startswith("OpenVINO")
+
+
+def test_network_that_fails_on_the_gpu_is_an_error_of_its_run(monkeypatch: pytest.MonkeyPatch, mean_path: Path) -> None:
+    machine(monkeypatch, H100)
+    engine = opened(mean_path)
+    buffer = engine.acquire()
+    assert buffer is not None
+
+    def broken(*_: Any) -> Any:
+        msg = "CUDA error: an illegal memory access was encountered\nCompile with …"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(PlainRunner, "run", broken)
+    with pytest.raises(EngineError, match="the GPU did not start a run: CUDA error: an illegal memory access"):
+        engine.submit(buffer, 1)
+    engine.release(buffer)  # it is its caller's again
+
+
+def seen(engine: Engine, levels: Any) -> dict[str, Any]:
+    buffer = engine.acquire()
+    assert buffer is not None
+    fill(buffer, levels)
+    engine.submit(buffer, 1)
+    completion = taken(engine)
+    assert completion.outputs is not None
+    copied = {name: array.copy() for name, array in completion.outputs.items()}
+    engine.close()
+    return copied
