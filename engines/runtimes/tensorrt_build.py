@@ -1,6 +1,7 @@
-"""An ONNX file, float or with signed Q/DQ nodes, made into a TensorRT plan.
+"""An ONNX file, float or with Q/DQ nodes, made into a TensorRT plan.
 
-Strongly typed: each layer computes in the type that the file gives it, INT8 where Q/DQ nodes stand. One optimisation
+Strongly typed: each layer computes in the type that the file gives it, INT8 where Q/DQ nodes stand (signed: it has no
+other; an unsigned file is turned into its signed form on the way in). One optimisation
 profile: batches from 1 to the largest, tuned for the largest; the size of pictures is fixed by the spec.
 Called by the engine cache and by `vedette model build`. Needs no GPU with TensorRT-RTX.
 """
@@ -19,7 +20,7 @@ from engines.runtimes.onnx_numbers import numbers_of
 from engines.runtimes.tensorrt_api import Progress, TensorRt, listening, monitor
 from engines.spec import Tensor
 from engines.types import SizeWH
-from vedette.errors import EngineError, ModelError
+from vedette.errors import EngineError, MissingExtraError, ModelError
 
 _TYPES = {
     "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64", "INT8": "int8",
@@ -59,13 +60,13 @@ def build_plan(
 
     Raises ModelError for a file that TensorRT does not take, with the node; EngineError if it cannot build.
     """
-    refuse_unsigned(model)
+    content = signed_content(model)
     trt = api.module
     logger, said = listening(api)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(model)):
+    if not (parser.parse_from_file(str(model)) if content is None else parser.parse(content)):
         msg = f"{model}: {api.name} does not take it: {_parser_error(parser, said.why())}"
         raise ModelError(msg)
     config = builder.create_builder_config()
@@ -92,12 +93,28 @@ def build_plan(
     )
 
 
-def refuse_unsigned(model: Path) -> None:
-    """Raises ModelError for a Q/DQ file with unsigned activations: TensorRT would take them for signed ones."""
+def signed_content(model: Path) -> bytes | None:
+    """A file with unsigned activations in its signed form, which TensorRT needs; None for one that goes in as it is.
+
+    Raises ModelError for a file that has both, or that cannot be followed; MissingExtraError.
+    """
     activations = numbers_of(model).activations
-    if activations in {"unsigned", "mixed"}:
-        msg = f"{model}: its INT8 activations are {activations}, which TensorRT has not; expected signed ones"
+    if activations == "mixed":
+        msg = f"{model}: its INT8 activations are signed and unsigned; expected one form"
         raise ModelError(msg, hint=f"take {other_form(model, 'signed')}")
+    if activations != "unsigned":
+        return None
+    try:
+        import onnx
+
+        from engines.quantize.signed import as_signed
+    except ImportError as error:
+        msg = (
+            f"{model}: its INT8 activations are unsigned; making signed ones of them needs onnx, which is not installed"
+        )
+        raise MissingExtraError(msg, hint="pip install 'vedette[gpu]'") from error
+    content: bytes = as_signed(onnx.load(model)).SerializeToString()
+    return content
 
 
 def _add_profile(builder: Any, network: Any, config: Any, size_wh: SizeWH, batches: Batches) -> None:

@@ -91,10 +91,22 @@ class TestBuild:
 
         assert plan.inputs[0].shape == (-1, 3, HEIGHT, WIDTH)
 
-    def test_unsigned_int8_file_is_refused(self, api: TensorRt, seeds: dict[Form, Path]) -> None:
-        with pytest.raises(ModelError, match="its INT8 activations are unsigned, which TensorRT has not") as error:
-            build_plan(api, seeds["unsigned"], size_wh=(416, 256), batches=ONE, capability=SM86)
-        assert error.value.hint == f"take {seeds['signed']}"
+    def test_unsigned_int8_file_is_built_as_its_signed_form(self, api: TensorRt, seeds: dict[Form, Path]) -> None:
+        plan = build_plan(api, seeds["unsigned"], size_wh=(416, 256), batches=ONE, capability=SM86)
+
+        assert len(plan.data) > 5_000_000
+
+    def test_file_of_both_forms_is_refused(self, api: TensorRt, tmp_path: Path) -> None:
+        model = onnx.load(quantized_model(tmp_path / "m.onnx", "unsigned"))
+        zeros = [numpy_helper.from_array(np.array(0, np.int8), "signed_zero")]
+        model.graph.initializer.extend(zeros)
+        for node in model.graph.node:
+            if node.op_type in {"QuantizeLinear", "DequantizeLinear"} and node.input[0].startswith("c"):
+                node.input[2] = "signed_zero"
+        onnx.save(model, tmp_path / "both.onnx")
+
+        with pytest.raises(ModelError, match="its INT8 activations are signed and unsigned; expected one form"):
+            build_plan(api, tmp_path / "both.onnx", size_wh=(WIDTH, HEIGHT), batches=ONE, capability=SM86)
 
     def test_node_that_is_not_taken_is_named(self, api: TensorRt, tmp_path: Path) -> None:
         path = quantized_model(tmp_path / "shifted.onnx", "signed", zero_point=3)
