@@ -41,12 +41,12 @@ def choose(options: ModelOptions, numbers: Numbers) -> tuple[Backend, str]:
         _must_be_installed(needed)
         return needed, f"auto: what runs a file {kind}"
     gpus = chosen_gpus(options.gpu, find_gpus())
-    if gpus and numbers.activations != "unsigned":
-        found = _on_gpus(gpus)
-        if found is not None:
-            return found
+    found = _on_gpus(gpus) if gpus else None
+    # TensorRT makes signed INT8 of it on the way in; torch would round in float, for nothing.
+    if found is not None and (found[0] == "tensorrt" or numbers.activations != "unsigned"):
+        return found
     if gpus and numbers.activations == "unsigned":
-        why = "auto: unsigned INT8 is for CPUs"
+        why = "auto: without TensorRT, unsigned INT8 is for CPUs"
     else:
         why = "auto: no TensorRT or torch for the GPU" if gpus else "auto: the fastest on a CPU"
     if options.gpu.devices is not None:

@@ -66,7 +66,8 @@ class TestChoice:
             ),
             ("openvino torch", GPU, "float", "torch", "NVIDIA RTX A2000, TensorRT is not installed"),
             ("openvino", GPU, "float", "openvino", "no TensorRT or torch for the GPU"),
-            ("openvino torch tensorrt_rtx", GPU, "unsigned", "openvino", "unsigned INT8 is for CPUs"),
+            ("openvino torch tensorrt_rtx", GPU, "unsigned", "tensorrt", "NVIDIA RTX A2000 with TensorRT-RTX 1"),
+            ("openvino torch", GPU, "unsigned", "openvino", "without TensorRT, unsigned INT8 is for CPUs"),
         ],
     )
     def test_auto_takes_what_suits_the_machine_and_the_file_and_says_why(
