@@ -39,7 +39,8 @@ def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
             if any(y):
                 upper.plot(x, y, label=name, linewidth=2 if name == "loss" else 1)
         upper.set_ylabel("loss")
-        upper.legend(ncols=6, frameon=False)
+        if upper.lines:  # none before the first step
+            upper.legend(ncols=6, frameon=False)
         for name in ("ap", "ap50"):
             lower.plot(*_series(rows, name), marker=".", label=name)
         lower.set_ylabel("AP, choosing half")
