@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vedette.cli.bench_faults import register_faults
 from vedette.cli.bench_isolation import register_isolation
+from vedette.cli.bench_staleness import register_staleness
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     synthetic.set_defaults(run=run_synthetic)
     register_faults(kinds)
     register_isolation(kinds)
+    register_staleness(kinds)
 
 
 def run_pipeline(arguments: argparse.Namespace) -> int:

@@ -40,6 +40,8 @@ def register_isolation(kinds: argparse._SubParsersAction[argparse.ArgumentParser
     isolation.add_argument("--seconds", type=float, default=12.0, help="length of each phase (default 12)")
     isolation.add_argument("--rounds", type=int, default=2, help="how often each kind of trouble is made (default 2)")
     isolation.add_argument("--only", choices=PARTS, help="the eight cameras alone, or the file alone")
+    isolation.add_argument("--kinds", metavar="KINDS", help="what happens to the camera, separated by commas")
+    isolation.add_argument("--fps", type=float, default=10.0, help="frames a second of each camera (default 10)")
     isolation.add_argument("--seed", type=int, default=1, help="draws when in its period each camera sends (default 1)")
     add_cores(isolation)
     isolation.add_argument("--json", type=Path, metavar="OUT", help="write the report to a file")
@@ -53,7 +55,7 @@ def add_cores(parser: argparse.ArgumentParser) -> None:
 
 
 def run_isolation(arguments: argparse.Namespace) -> int:
-    from pipeline.bench.shares.isolation import Plan, bench_isolation
+    from pipeline.bench.shares.isolation import KINDS, Plan, bench_isolation
     from pipeline.bench.shares.report import encode
     from pipeline.bench.shares.site import share_out
     from pipeline.clock import SystemClock
@@ -65,6 +67,14 @@ def run_isolation(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.rounds <= 100:
         msg = f"--rounds: expected a whole number from 1 to 100, got {arguments.rounds}"
         raise UsageError(msg)
+    if not 1 <= arguments.fps <= 120:
+        msg = f"--fps: expected a number from 1 to 120, got {arguments.fps:g}"
+        raise UsageError(msg)
+    kinds = KINDS if arguments.kinds is None else tuple(arguments.kinds.split(","))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        msg = f"--kinds: expected some of {', '.join(KINDS)}, got {unknown[0]!r}"
+        raise UsageError(msg)
     cores = share_out(arguments.cores)
     check_writable(arguments.json)
     # So that SIGTERM, too, takes the servers and the pipeline down with the command.
@@ -73,8 +83,10 @@ def run_isolation(arguments: argparse.Namespace) -> int:
         Plan(
             seconds=arguments.seconds,
             rounds=arguments.rounds,
+            fps=arguments.fps,
             seed=arguments.seed,
             parts=PARTS if arguments.only is None else (arguments.only,),
+            kinds=kinds,
         ),
         cores,
         clock=SystemClock(),

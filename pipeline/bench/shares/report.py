@@ -8,12 +8,16 @@ from pipeline.bench.shares.view import Figures
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One promise: whether it held, what was found, what was allowed."""
+    """One promise: whether it held, what was found, what was allowed.
+
+    `timed`: what was found depends on how fast and how busy the machine is, and is no matter of counting.
+    """
 
     promise: str
     holds: bool
     found: str
     limit: str
+    timed: bool = False
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +50,19 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """The longest that a wait of the command's own took beyond what it asked for: what the machine did to all of it."""
 
 
+class Own(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process itself says of a stage (`pipeline.latency.STAGES`), in milliseconds since its start."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One part of a run: its checks, the pooled ages by kind of phase, and the phases that they are pooled from.
 
-    `engine_call_ms`: the median of submission to completion, as /status says. `own_ms`: arrival to Redis by the
-    process's own account, medians and p95 over its whole life, the slowest judged camera.
+    `engine_call_ms`: the median of submission to completion. `own_ms`: by stage what the process says of the judged
+    cameras since its start, the camera in the middle.
     """
 
     checks: list[Check]
@@ -59,7 +71,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     cameras: int
     fps: float
     engine_call_ms: float
-    own_ms: dict[str, float]
+    own_ms: dict[str, Own]
 
 
 class IsolationReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +109,7 @@ class StalenessReport(msgspec.Struct, frozen=True, kw_only=True):
     published_fps: float
     superseded: int
     engine_call_ms: float
-    engine_call_p95_ms: float
+    own_ms: dict[str, Own]
     limit_ms: float
     ages_ms: Figures
     from_capture_ms: Figures

@@ -82,8 +82,10 @@ def share_out(wanted: str | None) -> Cores:
 class ShareSite:
     """Servers and process. Everything is called by one thread."""
 
-    def __init__(self, folder: Path, cores: Cores, clock: Clock) -> None:
+    def __init__(self, folder: Path, cores: Cores, clock: Clock, model: str = MODEL) -> None:
+        """`model`: the name of a shipped one, or a file."""
         self._folder = folder
+        self._model = find_model(model)
         self._cores = cores
         self._clock = clock
         self._never = threading.Event()
@@ -161,7 +163,7 @@ class ShareSite:
         }
         config = {
             "version": 1,
-            "model": {"path": str(find_model(MODEL)), "threads": THREADS},
+            "model": {"path": str(self._model), "threads": THREADS},
             "streams": list(streams),
             "sinks": [sink],
             "http": {"listen": f"{HOST}:0"},
