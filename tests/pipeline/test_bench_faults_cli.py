@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench.faults import redis_server, rtsp_server
+from pipeline.bench.faults import disk, redis_server, rtsp_server
+from pipeline.bench.faults.run import impossible
 from pipeline.bench.faults.schedule import ALL, ENDING, draw
 from vedette.cli.main import main
 from vedette.errors import MissingExtraError
@@ -17,14 +18,27 @@ from vedette.errors import MissingExtraError
 def test_draw_prints_the_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "faults", "--seed", "9", "--minutes", "1", "--draw"]) == 0
 
-    assert capsys.readouterr().out.splitlines() == [str(fault) for fault in draw(9, 1.0)]
+    drawn = draw(9, 1.0, ALL - impossible().keys())
+    assert capsys.readouterr().out.splitlines() == [str(fault) for fault in drawn]
+
+
+def test_what_cannot_be_done_here_is_named_and_not_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no unshare
+    disk.why_no_disk.cache_clear()
+    skipped = impossible()
+    none = impossible(frozenset({"camera-kill"}))
+    disk.why_no_disk.cache_clear()
+
+    assert set(skipped) == {"disk-full", "disk-read-only"}
+    assert set(skipped.values()) == {"needs unshare, nsenter, mount, umount (Debian's util-linux and mount)"}
+    assert none == {}
 
 
 def test_a_soak_draws_nothing_that_ends_the_process(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "faults", "--soak", "--seed", "9", "--minutes", "5", "--draw"]) == 0
 
     drawn = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
-    assert drawn == ALL - ENDING
+    assert drawn == ALL - ENDING - impossible().keys()
 
 
 @pytest.mark.parametrize(

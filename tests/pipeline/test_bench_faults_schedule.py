@@ -39,7 +39,7 @@ def test_every_fault_is_of_a_wanted_kind_and_within_its_limits(seed: int, minute
         kind = KIND[fault.kind]
         assert fault.kind in wanted
         assert kind.for_s[0] <= fault.for_s <= kind.for_s[1]
-        assert kind.amount[0] <= fault.amount <= kind.amount[1]
+        assert kind.amount[0] <= (abs(fault.amount) if kind.steep else fault.amount) <= kind.amount[1]
         assert fault.at_s + fault.for_s + kind.needs_s <= minutes * 60 + 0.02
         assert (fault.target in CAMERAS) == (kind.lane == "camera" or fault.kind == "lease-taken")
 
@@ -61,3 +61,12 @@ def test_ten_minutes_hold_every_kind(seed: int) -> None:
 
 def test_seeds_differ() -> None:
     assert len({draw(seed, 1.0) for seed in range(50)}) == 50
+
+
+def test_steps_of_the_hosts_clock_go_both_ways_by_seconds_and_by_days() -> None:
+    steps = [fault.amount for fault in draw(1, 60.0, frozenset({"host-clock"}))]
+
+    assert min(steps) < -80_000
+    assert max(steps) > 80_000
+    assert any(-10 < step < 0 for step in steps)
+    assert any(0 < step < 10 for step in steps)

@@ -160,7 +160,7 @@ from vedette.cli import main as cli
 atexit.register(print, "the interpreter ended")
 if {with_thread}:
     threading.Thread(target=threading.Event().wait, daemon=True).start()
-cli.main = lambda: print("the summary") or 3
+cli.main = lambda *_, **__: print("the summary") or 3
 cli.entry()
 """
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -198,7 +198,7 @@ def work():
 working = threading.Event()
 threading.Thread(target=work, daemon=True).start()
 assert working.wait(60)
-cli.main = lambda: 70
+cli.main = lambda *_, **__: 70
 cli.entry()
 """
     ended = subprocess.run(

@@ -57,7 +57,7 @@ def register_faults(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run_faults(arguments: argparse.Namespace) -> int:
-    from pipeline.bench.faults.schedule import ALL, ENDING, draw
+    from pipeline.bench.faults.schedule import ALL, ENDING, MOUNTED, draw
     from vedette.cli.bench import check_writable
 
     if not 0.1 <= arguments.minutes <= 1440:
@@ -75,6 +75,10 @@ def run_faults(arguments: argparse.Namespace) -> int:
             raise UsageError(msg, hint=f"there are: {', '.join(sorted(ALL))}")
         kinds = frozenset(kind for kind in ALL if kind in wanted)
     if arguments.draw:
+        from pipeline.bench.faults.disk import why_no_disk
+
+        if why_no_disk():
+            kinds -= MOUNTED
         for fault in draw(arguments.seed, arguments.minutes, kinds - ENDING if arguments.soak else kinds):
             print(fault)
         return 0

@@ -12,11 +12,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from vedette import __version__
 from vedette.errors import MissingExtraError, UsageError, VedetteError
 from vedette.secrets import scrub
+
+if TYPE_CHECKING:
+    from stages.types import Clock
 
 # Each module has `register(subparsers)`, which adds its parser and sets `run` to a function of the parsed arguments
 # that returns the exit status. The modules import nothing heavy until they run.
@@ -89,12 +92,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status (0; 2 usage or configuration; 3 a stream failed; 70; 71; 130; 141)."""
+def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
+    """Run one command; returns its exit status (0; 2 usage or configuration; 3 a stream failed; 70; 71; 130; 141).
+
+    `clock`: what `vedette run` is to take for the host's clocks (`pipeline/bench/faults/stepped_clock.py`).
+    """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         try:
-            status = _run(words)
+            status = _run(words, clock)
         finally:
             sys.stdout.flush()  # here, where a closed pipe is caught, also after argparse's SystemExit
     except VedetteError as error:
@@ -112,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], clock: Clock | None) -> int:
     if not words:
         words = ["--help"]
     if not words[0].startswith("-") and words[0] not in COMMANDS:
@@ -120,6 +126,7 @@ def _run(words: list[str]) -> int:
         message = f"expected a command, got {scrub(words[0])!r}"
         raise UsageError(message, hint=f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(COMMANDS)}")
     arguments = build_parser().parse_args(words)
+    arguments.clock = clock
     status: int = arguments.run(arguments)
     return status
 
@@ -149,13 +156,13 @@ def _missing(error: ModuleNotFoundError) -> MissingExtraError:
     return MissingExtraError(f"this needs the package {error.name}, which is not installed", hint=hint)
 
 
-def entry() -> NoReturn:
-    """What the `vedette` script calls: ends the process with the status of `main`.
+def entry(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> NoReturn:
+    """What the `vedette` script calls, without arguments: ends the process with the status of `main`.
 
     A thread that is left behind in native code (a decoder in the network, a network in OpenVINO) must not meet the end
     of the interpreter, which aborts the process («terminate called without an active exception», exit status 134).
     """
-    status = main()
+    status = main(argv, clock=clock)
     if any(thread.daemon for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more

@@ -41,6 +41,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """`arguments.clock`: another clock than the system's (`vedette.cli.main.main`), or None."""
     from pipeline.memory import forget_the_start, use_one_heap
 
     use_one_heap()  # before anything starts threads
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.logs import configure_logging
 
     stop = StopSignals()
-    clock = SystemClock()
+    clock = arguments.clock or SystemClock()
     configure_logging(level=arguments.log_level, format=arguments.log_format, clock=clock)
     config = load_config(arguments.config, os.environ)
     log_resolved(resolved(config))

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,16 @@ class ChildError(VedetteError):
 class Life:
     """One life. Times are monotonic nanoseconds; None for what has not happened."""
 
-    def __init__(self, config: Path, env: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Path,
+        env: Mapping[str, str],
+        clock: Clock,
+        *,
+        host_clock: Path | None = None,
+        enter: Sequence[str] = (),
+    ) -> None:
+        """`host_clock`: what steps its wall time (`stepped_clock.py`). `enter`: words before it (`disk.py`)."""
         self._clock = clock
         self._changed = threading.Condition()
         self.log: list[str] = []
@@ -42,7 +51,8 @@ class Life:
         self.killed = False
         self.leased: set[str] = set()
         self._over = False
-        words = [sys.executable, "-m", "vedette", "run", str(config), "--json", "--log-format", "json"]
+        vedette = ["vedette"] if host_clock is None else ["vedette.cli.stepped", str(host_clock)]
+        words = [*enter, sys.executable, "-m", *vedette, "run", str(config), "--json", "--log-format", "json"]
         self._process = subprocess.Popen(
             words, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -84,7 +94,7 @@ class Life:
         self._wait()
 
     def limit_files(self, size: int | None) -> None:
-        """From now on it can't write beyond `size` bytes of a file: to it, the disk is full. None: no limit."""
+        """From now on each write beyond `size` bytes of a file fails (EFBIG). None: no limit."""
         hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
 

@@ -13,12 +13,15 @@ from urllib.parse import quote
 import msgspec
 
 from pipeline.bench.faults.child import ChildError, Life
+from pipeline.bench.faults.disk import why_no_disk
 from pipeline.bench.faults.footage import FILE_FRAMES
+from pipeline.bench.faults.host_time import HostTime, check_capture_times, check_no_reconnect
 from pipeline.bench.faults.recovery import Recovered, Strike, Wait, check_recovery, redis_backoff_ns
 from pipeline.bench.faults.report import Counts, Done, FaultReport, LifeReport, Violation
 from pipeline.bench.faults.sampler import Sampler, growth
-from pipeline.bench.faults.schedule import ALL, CAMERAS, ENDING, FILE, Fault, FaultKind, draw, lane_of
-from pipeline.bench.faults.site import CAMERA_PASSWORD, REDIS_PASSWORD, FaultSite
+from pipeline.bench.faults.schedule import ALL, CAMERAS, ENDING, FILE, MOUNTED, Fault, FaultKind, draw, lane_of
+from pipeline.bench.faults.site import CAMERA_PASSWORD, READ_TIMEOUT_S, REDIS_PASSWORD, FaultSite
+from pipeline.bench.faults.stepped_clock import Step
 from pipeline.bench.faults.subscriber import FaultSubscriber, Seen
 from pipeline.bench.faults.verdict import Broken, LifeSeen, check_end, check_growth, judge, limited
 from pipeline.bench.measure import machine_facts, package_versions
@@ -32,14 +35,15 @@ from vedette.messages import FrameMessage, GapEvent, StreamState
 _START_S = 60.0
 _SETTLE_S = 60.0
 _LOOK_S = 0.05
+_END_NS = 90_000_000_000
 _LED = 8
 _WAITING = re.compile(r"waiting ([0-9.]+) s before attempt")
 # What a camera's own clock says, or how large its picture is, must not keep a single frame away.
-_HARMLESS: frozenset[FaultKind] = frozenset({"camera-clock", "camera-size", "disk-full"})
-NOT_DRAWN = {
-    "disk read-only": "a mount of its own needs root; to the spool it is what disk-full is: an error at each write",
-    "host clock step": "setting the host's clock needs root; tests/pipeline steps scripted clocks",
-}
+_HARMLESS: frozenset[FaultKind] = frozenset(
+    {"camera-clock", "camera-size", "disk-full", "disk-limit", "disk-read-only", "host-clock"}
+)
+# A frame is read so long after it was taken, at most: what an outage of Redis and a pause of the process can hold up.
+_LATE_NS = 15_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +115,9 @@ class _Run:
             self._wait(None, lambda: not any(thread.is_alive() for thread in threads))
         finally:
             self._stop.set()
+            until_ns = self._clock.mono_ns() + _END_NS
             for thread in threads:
-                thread.join(90.0)
+                thread.join(max(0.0, (until_ns - self._clock.mono_ns()) / 1e9))
         if self._failures:
             raise self._failures[0]
 
@@ -191,6 +196,8 @@ def bench_faults(
 
     `keep`: a folder that keeps logs, spool and configuration. Raises MissingExtraError, SinkError.
     """
+    skipped = impossible(kinds)
+    kinds -= skipped.keys()
     schedule = draw(seed, minutes, kinds - ENDING if soak else kinds)
     with tempfile.TemporaryDirectory(prefix="vedette-faults-") as name:
         folder = Path(name) if keep is None else keep.resolve()
@@ -199,20 +206,39 @@ def bench_faults(
         with FaultSite(folder, seed, clock) as site:
             run = _Run(site, clock, progress)
             run.run(schedule, minutes)
+            site.bring_spool_out()
             if keep is not None:
                 for number, life in enumerate(site.lives, 1):
                     (folder / f"life-{number}.log").write_text("\n".join(life.log) + "\n")
                     (folder / f"life-{number}.json").write_text(life.out)
-            return _judged(run, site, seed, minutes, slack_s, clock, command, soak=soak)
+            return _judged(run, site, seed, minutes, slack_s, clock, command, skipped, soak=soak)
+
+
+def impossible(kinds: frozenset[FaultKind] = ALL) -> dict[FaultKind, str]:
+    """Those of `kinds` that cannot be made on this machine, and why."""
+    wanted = sorted(kinds & MOUNTED)
+    why = why_no_disk() if wanted else None
+    return {} if why is None else dict.fromkeys(wanted, why)
 
 
 def _judged(
-    run: _Run, site: FaultSite, seed: int, minutes: float, slack_s: float, clock: Clock, command: str, *, soak: bool
+    run: _Run,
+    site: FaultSite,
+    seed: int,
+    minutes: float,
+    slack_s: float,
+    clock: Clock,
+    command: str,
+    skipped: dict[FaultKind, str],
+    *,
+    soak: bool,
 ) -> FaultReport:
     seen = run.subscriber.seen()
     lives = [_life(life, run.end_ns) for life in site.lives]
-    recovered = {camera: _recovery(camera, run, seen, slack_s, clock) for camera in CAMERAS}
+    host = HostTime(clock.wall_ns() - clock.mono_ns(), site.host_clock.steps)
+    recovered = {camera: _recovery(camera, run, seen, slack_s, host) for camera in CAMERAS}
     broken = [*run.broken, *judge(seen, lives), *_silences(recovered), *_secrets(run, site, seen)]
+    broken += [one for camera in CAMERAS for one in _steps(camera, run, seen, host, site.host_clock.steps)]
     broken += [
         Broken(at_ns=at_ns, promise="only the lease's holder publishes", whom=stream, what=what)
         for at_ns, stream, what in site.lease_breaches
@@ -271,7 +297,7 @@ def _judged(
             )
             for life in lives
         ],
-        skipped=NOT_DRAWN,
+        skipped={str(kind): why for kind, why in skipped.items()},
         done=[
             Done(fault=one.fault, begins_s=seconds(one.begin_ns), ends_s=seconds(one.end_ns))
             for one in sorted(run.struck, key=lambda one: one.begin_ns)
@@ -292,8 +318,7 @@ def _life(life: Life, end_ns: int) -> LifeSeen:
     )
 
 
-def _recovery(camera: str, run: _Run, seen: Sequence[Seen], slack_s: float, clock: Clock) -> Recovered:
-    wall_of_mono_ns = clock.wall_ns() - clock.mono_ns()
+def _recovery(camera: str, run: _Run, seen: Sequence[Seen], slack_s: float, host: HostTime) -> Recovered:
     frames = sorted(entry.at_ns for entry in seen if entry.stream == camera)
     waits = []
     for entry in seen:
@@ -301,7 +326,7 @@ def _recovery(camera: str, run: _Run, seen: Sequence[Seen], slack_s: float, cloc
         if isinstance(state, StreamState) and state.stream == camera and state.state == "waiting":
             told = _WAITING.search(state.detail)
             wait_ns = int(float(told[1]) * 1e9) if told else 0
-            waits.append(Wait(at_ns=state.wall_ns - wall_of_mono_ns, wait_ns=wait_ns))
+            waits.append(Wait(at_ns=host.moment_ns(state.wall_ns, entry.at_ns), wait_ns=wait_ns))
     strikes = [strike for one in run.struck for strike in _strikes(one, camera)]
     start = Strike(begin_ns=run.begin_ns, end_ns=run.begin_ns)
     return check_recovery([start, *strikes], frames, waits, run.end_ns, int(slack_s * 1e9))
@@ -316,9 +341,24 @@ def _strikes(struck: Struck, camera: str) -> Iterable[Strike]:
         begin_ns = struck.begin_ns if fault.target == camera else struck.mending_ns
         yield Strike(begin_ns=begin_ns, end_ns=struck.end_ns)
     elif fault.target in ("", camera):
-        away = fault.kind.startswith("redis-")
-        extra_ns = redis_backoff_ns(struck.end_ns - struck.begin_ns) if away else 0
+        extra_ns = 0
+        if fault.kind.startswith("redis-"):
+            extra_ns = redis_backoff_ns(struck.end_ns - struck.begin_ns)
+        elif fault.kind == "camera-garble":
+            # A length that was changed swallows what follows, until it is complete or nothing has come for too long.
+            extra_ns = int(READ_TIMEOUT_S * 1e9)
         yield Strike(begin_ns=struck.begin_ns, end_ns=struck.end_ns, extra_ns=extra_ns)
+
+
+def _steps(camera: str, run: _Run, seen: Sequence[Seen], host: HostTime, steps: Sequence[Step]) -> Iterable[Broken]:
+    """What the steps of the host's clock did to a camera. What strikes Redis alone ends no connection of a camera's."""
+    frames = [entry for entry in seen if entry.stream == camera]
+    strikes = [
+        strike for one in run.struck if not one.fault.kind.startswith("redis-") for strike in _strikes(one, camera)
+    ]
+    start = Strike(begin_ns=run.begin_ns, end_ns=run.begin_ns)
+    yield from check_capture_times(frames, host, _LATE_NS + run.longest_lapse_ns)
+    yield from check_no_reconnect(frames, steps, [start, *strikes])
 
 
 def _silences(recovered: dict[str, Recovered]) -> Iterable[Broken]:

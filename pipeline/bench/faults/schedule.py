@@ -1,9 +1,9 @@
 """Draws the schedule of faults: a pure function of seed and minutes.
 
 In:  a seed, how many minutes, which kinds can be done here. Out: faults in order of their beginning.
-Three lanes are drawn for themselves: cameras, Redis, process. Within one no two faults overlap, between them they do:
-a camera is cut while Redis hangs and the process is killed. Each kind of a lane comes once before any comes again.
-Every lane ends so early that the last recovery is over when the time is.
+Each lane is drawn for itself: cameras, Redis, process, disk, the host's clock. Within one no two faults overlap,
+between them they do: a camera is cut while Redis hangs and the process is killed. Each kind of a lane comes once before
+any comes again. Every lane ends so early that the last recovery is over when the time is.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import msgspec
 CAMERAS = ("cam-1", "cam-2", "cam-3", "cam-4")
 FILE = "archive"
 
-Lane = Literal["camera", "redis", "process"]
+Lane = Literal["camera", "redis", "process", "disk", "host"]
 FaultKind = Literal[
     "camera-kill", "camera-stop", "camera-cut", "camera-hush", "camera-drop", "camera-corrupt", "camera-garble",
     "camera-jump", "camera-clock", "camera-size", "camera-password",
     "redis-kill", "redis-stop", "redis-pause", "redis-slow", "redis-cut", "redis-full", "redis-empty",
     "redis-failover", "lease-taken",
-    "process-term", "process-kill", "disk-full",
+    "process-term", "process-kill",
+    "disk-full", "disk-limit", "disk-read-only",
+    "host-clock",
 ]  # fmt: skip
 
 
@@ -31,13 +33,15 @@ FaultKind = Literal[
 class Kind:
     """What can be drawn of one kind. `for_s`, `amount`: uniformly between the two (what it means: `site.py`).
 
-    `needs_s`: how much time has to be left after its end.
+    `steep`: of `amount` the order of magnitude is uniform, and the sign either. `needs_s`: how much time has to be left
+    after its end.
     """
 
     name: FaultKind
     lane: Lane
     for_s: tuple[float, float]
     amount: tuple[float, float] = (0.0, 0.0)
+    steep: bool = False
     needs_s: float = 4.0
 
 
@@ -64,11 +68,17 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="lease-taken", lane="redis", for_s=(4.0, 6.0), needs_s=8.0),
     Kind(name="process-term", lane="process", for_s=(0.0, 2.0), needs_s=8.0),
     Kind(name="process-kill", lane="process", for_s=(0.0, 2.0), needs_s=8.0),
-    Kind(name="disk-full", lane="process", for_s=(0.5, 4.0)),
+    Kind(name="disk-full", lane="disk", for_s=(0.5, 4.0)),
+    Kind(name="disk-limit", lane="disk", for_s=(0.5, 4.0)),
+    Kind(name="disk-read-only", lane="disk", for_s=(0.5, 4.0)),
+    Kind(name="host-clock", lane="host", for_s=(0.5, 5.0), amount=(1.0, 200_000.0), steep=True),
 )
 ALL: frozenset[FaultKind] = frozenset(kind.name for kind in KINDS)
 ENDING: frozenset[FaultKind] = frozenset({"process-term", "process-kill", "lease-taken"})
 """After these there is another process; a soak does without them, so that one process lives through all of it."""
+
+MOUNTED: frozenset[FaultKind] = frozenset({"disk-full", "disk-read-only"})
+"""These need a disk of the spool's own (`disk.py`)."""
 
 
 def lane_of(kind: FaultKind) -> Lane:
@@ -76,7 +86,9 @@ def lane_of(kind: FaultKind) -> Lane:
 
 
 # Seconds between two faults of one lane: mostly long enough to see a recovery whole, at times not.
-_BETWEEN_S: dict[Lane, tuple[float, float]] = {"camera": (1.0, 5.0), "redis": (2.0, 8.0), "process": (6.0, 14.0)}
+_BETWEEN_S: dict[Lane, tuple[float, float]] = {
+    "camera": (1.0, 5.0), "redis": (2.0, 8.0), "process": (6.0, 14.0), "disk": (3.0, 9.0), "host": (3.0, 9.0),
+}  # fmt: skip
 _BEFORE_S = 2.0
 
 
@@ -124,8 +136,16 @@ def _draw_lane(lane: Lane, seed: int, span_s: float, kinds: frozenset[FaultKind]
         kind = fitting[-1]
         bag.remove(kind)
         for_s = round(rng.uniform(*kind.for_s), 2)
-        amount = round(rng.uniform(*kind.amount), 4)
+        amount = round(_amount(rng, kind), 4)
         whom = rng.choice(CAMERAS)
         target = whom if lane == "camera" or kind.name == "lease-taken" else ""
         faults.append(Fault(at_s=round(now_s, 2), for_s=for_s, kind=kind.name, target=target, amount=amount))
         now_s += for_s + rng.uniform(*_BETWEEN_S[lane])
+
+
+def _amount(rng: random.Random, kind: Kind) -> float:
+    least, most = kind.amount
+    if not kind.steep:
+        return rng.uniform(least, most)
+    sign, share = rng.choice((-1.0, 1.0)), rng.random()
+    return float(sign * least * (most / least) ** share)

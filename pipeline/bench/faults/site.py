@@ -19,6 +19,7 @@ import redis
 
 from engines.weights import find_model
 from pipeline.bench.faults.child import Life
+from pipeline.bench.faults.disk import DiskError, SpoolDisk, why_no_disk
 from pipeline.bench.faults.footage import FPS, make_footage
 from pipeline.bench.faults.ports import HOST
 from pipeline.bench.faults.proxy import Proxies
@@ -26,15 +27,18 @@ from pipeline.bench.faults.redis_server import RedisServer
 from pipeline.bench.faults.rtp_weather import FAIR, Weather
 from pipeline.bench.faults.rtsp_server import RtspServer, check_parts
 from pipeline.bench.faults.schedule import CAMERAS, FILE, Fault
+from pipeline.bench.faults.stepped_clock import HostClock
 from stages.types import Clock
 from vedette.errors import SinkError
 
+READ_TIMEOUT_S = 2
 CAMERA_PASSWORD = "c4mera:s3cret/under@faults"
 REDIS_PASSWORD = "r3dis-s3cret-under-faults"
 _OTHER_PASSWORD = "another"
 _INTRUDER = "intruder:1"
 _LEASE_MS = 600_000
-_OF_THE_PROCESS = frozenset({"process-term", "process-kill", "disk-full"})
+# A process does not start on a disk that it may not write to, and one that has ended has no limits.
+_OF_THE_PROCESS = frozenset({"process-term", "process-kill", "disk-limit", "disk-read-only"})
 # Two threads, the smaller model: the machine is shared with eight servers, and what is measured is not speed.
 _MODEL = "vedette-n-416"
 # Half an hour of one camera: a subscriber may be that far behind, and a soak of a day does not fill the memory.
@@ -75,6 +79,9 @@ class FaultSite:
             self.redis.start()
             self._redis_proxy = proxies.add(self.redis.port)
             self._config = self._write_config(footage.file)
+            self.host_clock = HostClock(self._folder / "host-clock", self._clock)
+            (self._folder / "disk").mkdir()
+            self._disk = None if why_no_disk() else opened.enter_context(SpoolDisk(self._folder / "disk"))
             self._stack = opened.pop_all()
         return self
 
@@ -94,7 +101,7 @@ class FaultSite:
                 "id": name,
                 "url": f"rtsp://viewer:${{CAMERA_PASSWORD}}@{HOST}:{proxy.port}/{name}",
                 "open_timeout_s": 3,
-                "read_timeout_s": 2,
+                "read_timeout_s": READ_TIMEOUT_S,
             }
             for name, proxy in self._camera_proxies.items()
         ]
@@ -102,7 +109,8 @@ class FaultSite:
             "kind": "redis",
             "url": f"redis://:${{REDIS_PASSWORD}}@{HOST}:{self._redis_proxy.port}/0",
             "maxlen": _MAXLEN,
-            "spool": {"path": str(self.spool)},
+            # Small, so that segments begin and end within a short run.
+            "spool": {"path": str(self.spool), "max_mb": 1},
         }
         config = {
             "version": 1,
@@ -119,7 +127,7 @@ class FaultSite:
 
     @property
     def spool(self) -> Path:
-        return self._folder / "spool"
+        return self._folder / "disk" / "spool"
 
     @property
     def life(self) -> Life:
@@ -130,10 +138,23 @@ class FaultSite:
         """The Redis that there is, and the era of its data."""
         return self.redis, self.era
 
+    def disk(self) -> SpoolDisk:
+        """The spool's own disk. Raises DiskError if there is none."""
+        if self._disk is None:
+            msg = f"the spool has no disk of its own: {why_no_disk()}"
+            raise DiskError(msg)
+        return self._disk
+
+    def bring_spool_out(self) -> None:
+        """Once no process runs: from now on `spool` is what it left, for everybody."""
+        if self._disk is not None:
+            self._disk.copy_out()
+
     def start_life(self) -> None:
         """Start `vedette run` and wait until it is ready. Raises ChildError."""
         env = {"CAMERA_PASSWORD": CAMERA_PASSWORD, "REDIS_PASSWORD": REDIS_PASSWORD}
-        self.lives.append(Life(self._config, env, self._clock))
+        enter = self._disk.enter if self._disk else ()
+        self.lives.append(Life(self._config, env, self._clock, host_clock=self.host_clock.path, enter=enter))
         self.life.wait_ready()
 
     # ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,6 +166,25 @@ class FaultSite:
             return
         if fault.kind in _OF_THE_PROCESS:
             self._process.acquire()
+        try:
+            self._begin_other(fault)
+        except BaseException:
+            if fault.kind in _OF_THE_PROCESS:
+                self._process.release()
+            raise
+
+    def end(self, fault: Fault) -> None:
+        """Undo it, and wait until what was taken away is there again."""
+        if fault.kind.startswith("camera-"):
+            self._end_camera(fault)
+            return
+        try:
+            self._end_other(fault)
+        finally:
+            if fault.kind in _OF_THE_PROCESS:
+                self._process.release()
+
+    def _begin_other(self, fault: Fault) -> None:
         match fault.kind:
             case "redis-kill":
                 self.redis.kill()
@@ -169,19 +209,14 @@ class FaultSite:
                 self.life.terminate()
             case "process-kill":
                 self.life.kill()
-            case "disk-full":
+            case "disk-limit":
                 self.life.limit_files(0)
-
-    def end(self, fault: Fault) -> None:
-        """Undo it, and wait until what was taken away is there again."""
-        if fault.kind.startswith("camera-"):
-            self._end_camera(fault)
-            return
-        try:
-            self._end_other(fault)
-        finally:
-            if fault.kind in _OF_THE_PROCESS:
-                self._process.release()
+            case "disk-full":
+                self.disk().fill()
+            case "disk-read-only":
+                self.disk().protect()
+            case "host-clock":
+                self.host_clock.step(fault.amount)
 
     def _end_other(self, fault: Fault) -> None:
         match fault.kind:
@@ -204,8 +239,14 @@ class FaultSite:
                 self._give_lease_back(fault.target)
             case "process-term" | "process-kill":
                 self.start_life()
-            case "disk-full":
+            case "disk-limit":
                 self.life.limit_files(None)
+            case "disk-full":
+                self.disk().drain()
+            case "disk-read-only":
+                self.disk().unprotect()
+            case "host-clock":
+                self.host_clock.step(0.0)
 
     def _begin_camera(self, fault: Fault) -> None:
         camera, proxy = self._cameras[fault.target], self._camera_proxies[fault.target]

@@ -1,0 +1,97 @@
+"""What steps of the host's clock must not do, and what time it was by that clock. Pure; times are in nanoseconds.
+
+In:  the steps as they were made, what was read when. Out: wall times, moments, violations.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from pipeline.bench.faults.recovery import Strike
+from pipeline.bench.faults.stepped_clock import Step
+from pipeline.bench.faults.subscriber import Seen
+from pipeline.bench.faults.verdict import Broken
+from vedette.messages import FrameMessage
+
+_S = 1_000_000_000
+# What a fault broke may fail once more after it: so long after one a new connection is not the step's doing.
+_CALM_BEFORE_NS, _CALM_AFTER_NS = 8 * _S, 3 * _S
+
+
+class HostTime:
+    """The host's wall time: `wall_of_mono_ns` is the true one's distance from the monotonic time."""
+
+    def __init__(self, wall_of_mono_ns: int, steps: Sequence[Step]) -> None:
+        self._wall_of_mono_ns = wall_of_mono_ns
+        ordered = sorted(steps, key=lambda step: step.at_ns)
+        ends = [*(step.at_ns for step in ordered), None]
+        offsets = [0, *(step.offset_ns for step in ordered)]
+        begins = [None, *ends[:-1]]
+        self._spans = list(zip(begins, ends, offsets, strict=True))
+
+    def moment_ns(self, wall_ns: int, latest_ns: int) -> int:
+        """The monotonic time at which the host's clock said `wall_ns`; of several the last one up to `latest_ns`.
+
+        If it never said that (it leapt over it), `latest_ns`.
+        """
+        found = latest_ns
+        for begin_ns, end_ns, offset_ns in self._spans:
+            at_ns = wall_ns - offset_ns - self._wall_of_mono_ns
+            if (begin_ns is None or at_ns >= begin_ns) and (end_ns is None or at_ns < end_ns) and at_ns <= latest_ns:
+                found = at_ns
+        return found
+
+    def walls_ns(self, since_ns: int, until_ns: int) -> list[tuple[int, int]]:
+        """What the clock said between the two moments: spans of wall time, one for each offset in force."""
+        spans = []
+        for begin_ns, end_ns, offset_ns in self._spans:
+            first_ns = since_ns if begin_ns is None else max(since_ns, begin_ns)
+            last_ns = until_ns if end_ns is None else min(until_ns, end_ns)
+            if first_ns <= last_ns:
+                wall_ns = self._wall_of_mono_ns + offset_ns
+                spans.append((first_ns + wall_ns, last_ns + wall_ns))
+        return spans
+
+
+def check_capture_times(frames: Sequence[Seen], host: HostTime, late_ns: int) -> Iterator[Broken]:
+    """A camera's times of capture are right by the host's clock, within what each says of its own error.
+
+    `frames`: of one camera; each is looked at when it is first seen, at most `late_ns` after it was taken.
+    """
+    known: set[tuple[str, int]] = set()
+    for entry in frames:
+        frame = entry.message
+        assert isinstance(frame, FrameMessage)
+        if (frame.run, frame.n) in known:
+            continue
+        known.add((frame.run, frame.n))
+        error_ns = int(frame.clock_error_ms * 1e6)
+        spans = host.walls_ns(entry.at_ns - late_ns, entry.at_ns)
+        if not any(begin - error_ns <= frame.wall_ns <= end + error_ns for begin, end in spans):
+            off_s = (frame.wall_ns - spans[-1][1]) / 1e9
+            what = (
+                f"run {frame.run} n {frame.n}: captured {off_s:+.3f} s from when it was read, by the host's clock; "
+                f"it says {frame.clock_error_ms:g} ms"
+            )
+            yield Broken(at_ns=entry.at_ns, promise="times of capture are right", whom=entry.stream, what=what)
+
+
+def check_no_reconnect(frames: Sequence[Seen], steps: Sequence[Step], strikes: Sequence[Strike]) -> Iterator[Broken]:
+    """A step of the host's clock leads to no new connection: where nothing else struck, run and epoch stay."""
+    for step in steps:
+        since_ns, until_ns = step.at_ns - _CALM_BEFORE_NS, step.at_ns + _CALM_AFTER_NS
+        if any(strike.begin_ns <= until_ns and strike.end_ns >= since_ns for strike in strikes):
+            continue
+        near = [entry for entry in frames if since_ns <= entry.at_ns <= until_ns]
+        for before, after in itertools.pairwise(near):
+            if after.at_ns >= step.at_ns and _connection(before) != _connection(after):
+                what = (
+                    f"{_connection(after)} after {_connection(before)}, where nothing but the host's clock had changed"
+                )
+                yield Broken(at_ns=after.at_ns, promise="the host's clock ends nothing", whom=after.stream, what=what)
+
+
+def _connection(entry: Seen) -> str:
+    assert isinstance(entry.message, FrameMessage)
+    return f"run {entry.message.run} epoch {entry.message.epoch}"
