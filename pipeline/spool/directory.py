@@ -21,7 +21,8 @@ class Directory:
     """A locked directory of append-only files. Not thread-safe.
 
     The lock is the kernel's (flock): it ends with the process, however that ends. The file `lock` holds the pid for
-    people. At most two files are held open, the one last written and the one last read.
+    people. At most two files are held open, the one last written and the one last read: that one for reading only, so
+    that what was promised can be had from a disk that has become read-only, too.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +31,8 @@ class Directory:
         Raises SpoolError if that can't be done; if another process has it, the error names the process.
         """
         self._path = path
-        self._files: dict[str, int] = {}
+        self._written: tuple[str, int] | None = None
+        self._read: tuple[str, int] | None = None
         try:
             path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
             self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
@@ -62,12 +64,13 @@ class Directory:
     def create(self, name: str) -> None:
         """Make a new, empty file that is there after a power cut, too. Raises FileExistsError if there is one."""
         fd = os.open(self._path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
-        self._keep(name, fd)
+        self._close_written()
+        self._written = (name, fd)
         self._sync_directory()
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
-        fd, parts = self._open(name), []
+        fd, parts = self._open_to_read(name), []
         while size > 0 and (part := os.pread(fd, size, offset)):
             parts.append(part)
             offset += len(part)
@@ -76,18 +79,18 @@ class Directory:
 
     def write(self, name: str, offset: int, data: bytes) -> None:
         """Write all of `data` at `offset`; an error may leave any part of it written."""
-        fd, view = self._open(name), memoryview(data)
+        fd, view = self._open_to_write(name), memoryview(data)
         while view:
             written = os.pwrite(fd, view, offset)
             offset += written
             view = view[written:]
 
     def truncate(self, name: str, size: int) -> None:
-        os.ftruncate(self._open(name), size)
+        os.ftruncate(self._open_to_write(name), size)
 
     def sync(self, name: str) -> None:
         """Return when what was written to the file is on the disk."""
-        os.fsync(self._open(name))
+        os.fsync(self._open_to_write(name))
 
     def remove(self, name: str) -> None:
         self._forget(name)
@@ -113,8 +116,8 @@ class Directory:
 
     def close(self) -> None:
         """Close the files and give the lock back. Idempotent."""
-        for name in list(self._files):
-            self._forget(name)
+        self._close_written()
+        self._close_read()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -126,19 +129,34 @@ class Directory:
         finally:
             os.close(fd)
 
-    def _open(self, name: str) -> int:
-        if name in self._files:
-            return self._files[name]
-        fd = os.open(self._path / name, os.O_RDWR | os.O_CLOEXEC)
-        self._keep(name, fd)
-        return fd
+    def _open_to_write(self, name: str) -> int:
+        if self._written is None or self._written[0] != name:
+            fd = os.open(self._path / name, os.O_RDWR | os.O_CLOEXEC)
+            self._close_written()
+            self._written = (name, fd)
+        return self._written[1]
 
-    def _keep(self, name: str, fd: int) -> None:
-        for other in list(self._files)[:-1]:
-            self._forget(other)
-        self._files[name] = fd
+    def _open_to_read(self, name: str) -> int:
+        if self._written is not None and self._written[0] == name:
+            return self._written[1]
+        if self._read is None or self._read[0] != name:
+            fd = os.open(self._path / name, os.O_RDONLY | os.O_CLOEXEC)
+            self._close_read()
+            self._read = (name, fd)
+        return self._read[1]
 
     def _forget(self, name: str) -> None:
-        fd = self._files.pop(name, None)
-        if fd is not None:
-            os.close(fd)
+        if self._written is not None and self._written[0] == name:
+            self._close_written()
+        if self._read is not None and self._read[0] == name:
+            self._close_read()
+
+    def _close_written(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            os.close(written[1])
+
+    def _close_read(self) -> None:
+        read, self._read = self._read, None
+        if read is not None:
+            os.close(read[1])
