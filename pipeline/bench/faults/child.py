@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.bench.faults.warden import Watch, unwatched
 from stages.types import Clock
 from vedette.errors import VedetteError
 
@@ -37,8 +38,12 @@ class Life:
         *,
         host_clock: Path | None = None,
         enter: Sequence[str] = (),
+        watch: Watch = unwatched,
     ) -> None:
-        """`host_clock`: what steps its wall time (`stepped_clock.py`). `enter`: words before it (`disk.py`)."""
+        """`host_clock`: what steps its wall time (`stepped_clock.py`). `enter`: words before it (`disk.py`).
+
+        `watch` is told of the process as it starts.
+        """
         self._clock = clock
         self._changed = threading.Condition()
         self.log: list[str] = []
@@ -56,6 +61,7 @@ class Life:
         self._process = subprocess.Popen(
             words, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        watch(self._process.pid)
         self._readers = [
             threading.Thread(target=self._read_log, name="faults:log", daemon=True),
             threading.Thread(target=self._read_out, name="faults:out", daemon=True),

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.bench.faults.ports import HOST, free_port
+from pipeline.bench.faults.warden import Watch, unwatched
 from vedette.errors import MissingExtraError, SinkError
 
 
@@ -37,13 +38,21 @@ def redis_binary() -> str:
 class RedisServer:
     """One server on one port for its whole life. Its append-only file is written before it answers."""
 
-    def __init__(self, folder: Path, password: str, *, replica_of: RedisServer | None = None) -> None:
+    def __init__(
+        self, folder: Path, password: str, *, replica_of: RedisServer | None = None, watch: Watch = unwatched
+    ) -> None:
+        """`watch` is told of each process as it starts."""
         self._binary = redis_binary()
         self._folder = folder
         self._password = password
         self._master = replica_of
+        self._watch = watch
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
 
     def client(self, *, timeout_s: float = 5.0) -> redis.Redis:
         """A plain client, straight to the server; the caller closes it."""
@@ -66,6 +75,7 @@ class RedisServer:
         process = subprocess.Popen(
             [self._binary, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+        self._watch(process.pid)
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write("\n".join(lines).encode() + b"\n")
@@ -106,9 +116,8 @@ class RedisServer:
 
     def pause(self) -> None:
         """SIGSTOP; returns when the process has stopped."""
-        pid = self._running().pid
-        os.kill(pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._running().send_signal(signal.SIGCONT)

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import av
 from av.bitstream import BitStreamFilterContext
 
+from pipeline.bench.faults.warden import Watch, unwatched
 from vedette.errors import MissingExtraError, VedetteError
 from vedette.secrets import SecretUrl
 
@@ -90,13 +91,17 @@ class Certificate:
 
 @dataclass
 class RtspServer:
-    """One server process. Mounts are remembered, so that a restart serves them again."""
+    """One server process. Mounts are remembered, so that a restart serves them again.
+
+    `watch` is told of each process as it starts: they end with us, but not while they are paused.
+    """
 
     user: str | None = None
     password: str | None = None
     digest: bool = False
     certificate: Certificate | None = None
     port: int = 0
+    watch: Watch = unwatched
     _mounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -109,6 +114,7 @@ class RtspServer:
         self._process = subprocess.Popen(
             [_PYTHON, str(_CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+        self.watch(self._process.pid)
         self.port = self._do(
             "start",
             port=self.port,

@@ -22,12 +22,13 @@ from pipeline.bench.faults.child import Life
 from pipeline.bench.faults.disk import DiskError, SpoolDisk, why_no_disk
 from pipeline.bench.faults.footage import FPS, make_footage
 from pipeline.bench.faults.ports import HOST
-from pipeline.bench.faults.proxy import Proxies
+from pipeline.bench.faults.proxy import Proxies, Proxy
 from pipeline.bench.faults.redis_server import RedisServer
 from pipeline.bench.faults.rtp_weather import FAIR, Weather
 from pipeline.bench.faults.rtsp_server import RtspServer, check_parts
 from pipeline.bench.faults.schedule import CAMERAS, FILE, Fault
 from pipeline.bench.faults.stepped_clock import HostClock
+from pipeline.bench.faults.warden import Warden
 from stages.types import Clock
 from vedette.errors import SinkError
 
@@ -55,8 +56,9 @@ class FaultSite:
         self._stack = ExitStack()
         # Who ends the process has it until there is another: from a fault's begin to its end, in one thread.
         self._process = threading.Lock()
+        self._cameras: dict[str, RtspServer] = {}
+        self._camera_proxies: dict[str, Proxy] = {}
         self._count = 0
-        self.redis = RedisServer(folder / "redis-0", REDIS_PASSWORD)
         self.era = 0
         self.lives: list[Life] = []
         self.lease_breaches: list[tuple[int, str, str]] = []
@@ -65,13 +67,13 @@ class FaultSite:
     def __enter__(self) -> FaultSite:
         check_parts()
         with contextlib.ExitStack() as opened:
+            self._watch = opened.enter_context(Warden()).watch
+            self.redis = RedisServer(self._folder / "redis-0", REDIS_PASSWORD, watch=self._watch)
             opened.callback(self._kill_all)
             proxies = opened.enter_context(Proxies())
             footage = make_footage(self._folder / "footage", len(CAMERAS))
-            self._cameras: dict[str, RtspServer] = {}
-            self._camera_proxies = {}
             for name, media in zip(CAMERAS, footage.cameras, strict=True):
-                camera = RtspServer(user="viewer", password=CAMERA_PASSWORD)
+                camera = RtspServer(user="viewer", password=CAMERA_PASSWORD, watch=self._watch)
                 self._cameras[name] = camera
                 camera.start()
                 camera.mount(name, media, fps=FPS)
@@ -154,7 +156,8 @@ class FaultSite:
         """Start `vedette run` and wait until it is ready. Raises ChildError."""
         env = {"CAMERA_PASSWORD": CAMERA_PASSWORD, "REDIS_PASSWORD": REDIS_PASSWORD}
         enter = self._disk.enter if self._disk else ()
-        self.lives.append(Life(self._config, env, self._clock, host_clock=self.host_clock.path, enter=enter))
+        life = Life(self._config, env, self._clock, host_clock=self.host_clock.path, enter=enter, watch=self._watch)
+        self.lives.append(life)
         self.life.wait_ready()
 
     # ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -309,7 +312,9 @@ class FaultSite:
     def _fail_over(self) -> None:
         """The master dies, a replica that had all of it takes its place; nobody can connect until the fault's end."""
         self._count += 1
-        replica = RedisServer(self._folder / f"redis-{self._count}", REDIS_PASSWORD, replica_of=self.redis)
+        replica = RedisServer(
+            self._folder / f"redis-{self._count}", REDIS_PASSWORD, replica_of=self.redis, watch=self._watch
+        )
         old = self.redis
         replica.start()
         try:
