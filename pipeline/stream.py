@@ -14,6 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Generator
 
+from pipeline.config_checks import CAMERA_SCHEMES
 from pipeline.intake import Intake
 from pipeline.logs import CHANGE
 from pipeline.repeats import Repeats
@@ -318,7 +319,9 @@ class StreamRunner:
         if self._over():
             return
         reason = Reason(error.reason)
-        if error.fatal:
+        # Of a camera that has streamed nothing is known to be for ever: one damaged byte in what it says of itself
+        # names a codec that nobody has.
+        if error.fatal and not (self._streamed and self._options.url.scheme in CAMERA_SCHEMES):
             self._move(State.FAILED, reason, error.message if error.hint is None else f"{error.message} ({error.hint})")
             return
         if self._state is State.STREAMING:

@@ -134,6 +134,21 @@ def test_what_waiting_cannot_mend_fails_for_ever(reason: Reason) -> None:
     assert play.states == [(CONNECTING, None), (FAILED, reason)]
 
 
+def test_a_camera_that_never_streamed_and_has_no_decoder_here_fails_for_ever() -> None:
+    play = Play(broken(Reason.CODEC, fatal=True), frames(1)).run()
+    assert play.states == [(CONNECTING, None), (FAILED, Reason.CODEC)]
+
+
+def test_a_camera_that_has_streamed_is_tried_again_though_its_codec_came_damaged() -> None:
+    """One changed byte in a camera's description of itself, on a bad line, cost the stream for ever."""
+    play = Play(frames(2), broken(Reason.CODEC, fatal=True), frames(2)).run()
+
+    again = [(CONNECTING, None), (WAITING, Reason.CODEC), (CONNECTING, None), (STREAMING, None)]
+    assert play.states[3:7] == again
+    assert len(play.pts) == 4
+    assert play.intake.totals.reconnections == {"eof": 1}
+
+
 def test_file_ends() -> None:
     play = film(frames(10)).run()
     assert play.states == [(CONNECTING, None), (STREAMING, None), (ENDED, Reason.EOF)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -18,6 +19,8 @@ from pipeline.bench.child import BenchError
 _READY = re.compile(r"health, status and metrics at (http://[^\"\s]+)")
 _START_S = 60.0
 _STOP_S = 30.0
+_REMEMBERED = 1000
+_FAILED = 3
 
 
 class Judged:
@@ -27,11 +30,11 @@ class Judged:
         self._changed = threading.Condition()
         self._over = False
         self.url: str | None = None
-        self.last_words = "it said nothing"
+        self._log: collections.deque[str] = collections.deque(maxlen=_REMEMBERED)
         self._out = ""
         with on_cores(cores):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vedette", "run", str(config), "--json"],
+                [sys.executable, "-m", "vedette", "run", str(config), "--json", "--log-format", "json"],
                 env={**os.environ, **env},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -53,6 +56,12 @@ class Judged:
                 raise BenchError(msg)
             return self.url
 
+    @property
+    def last_words(self) -> str:
+        """The last thing that it logged about an error, or logged at all."""
+        errors = [line for line in self._log if '"level": "error"' in line]
+        return (errors or self._log or ["it said nothing"])[-1][-300:]
+
     def check(self) -> None:
         """Raises BenchError if it has ended."""
         if self._process.poll() is not None:
@@ -60,7 +69,10 @@ class Judged:
             raise BenchError(msg)
 
     def stop(self) -> Any:
-        """SIGTERM, and wait; returns the summary that it printed. Raises BenchError for any status but 0."""
+        """SIGTERM, and wait; returns the summary that it printed.
+
+        A stream that failed for ever (status 3) is told in it. Raises BenchError for any other status but 0.
+        """
         self._process.terminate()
         try:
             status = self._process.wait(_STOP_S)
@@ -69,7 +81,7 @@ class Judged:
             msg = f"`vedette run` did not end within {_STOP_S:g} s of being told to"
             raise BenchError(msg) from None
         self._close()
-        if status != 0:
+        if status not in (0, _FAILED):
             msg = f"`vedette run` ended with status {status}: {self.last_words}"
             raise BenchError(msg)
         return json.loads(self._out)
@@ -93,7 +105,7 @@ class Judged:
         for line in self._process.stderr:
             found = _READY.search(line)
             with self._changed:
-                self.last_words = line.strip()[-300:]
+                self._log.append(line.strip())
                 if found:
                     self.url = found[1]
                 self._changed.notify_all()

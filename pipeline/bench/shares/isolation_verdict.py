@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.bench.shares.report import Check, Own, Part, Phase
 from pipeline.bench.shares.view import Figures, Spell, figures
 from pipeline.latency import STAGES
-from pipeline.status import Status
+from pipeline.status import Status, StreamReport
 
 CALM = "calm"
 WITH_FILE = "with a file"
@@ -61,6 +61,15 @@ def judge_struck(
             holds=again[struck] >= ends and not away,
             found=f"{again[struck]} reconnections" + (f", none after it was {', '.join(away)}" if away else ""),
             limit=f"at least {ends}",
+        )
+    )
+    failed = [f"{name} ({report.reason}): {report.note}" for name, report in status.streams.items() if _gave_up(report)]
+    checks.append(
+        Check(
+            promise="nobody is given up for ever",
+            holds=not failed,
+            found="; ".join(failed) or "nobody",
+            limit="nobody",
         )
     )
     checks.append(ledger([summary], [status]))
@@ -124,6 +133,10 @@ def own_figures(statuses: Sequence[Status], cameras: Sequence[str]) -> dict[str,
         )
         for stage in STAGES
     }
+
+
+def _gave_up(report: StreamReport) -> bool:
+    return report.state == "failed"
 
 
 def _by_kind(spells: Sequence[Spell]) -> dict[str, Figures]:
