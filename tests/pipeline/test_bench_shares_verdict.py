@@ -31,6 +31,14 @@ def broken(checks: Sequence[Check]) -> list[str]:
     return [check.promise for check in checks if not check.holds]
 
 
+def _in_state(status: Status, stream: str, state: Any) -> Status:
+    streams = {
+        name: msgspec.structs.replace(report, state=state) if name == stream else report
+        for name, report in status.streams.items()
+    }
+    return msgspec.structs.replace(status, streams=streams)
+
+
 # ── one of eight cameras in trouble ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -102,6 +110,10 @@ def test_one_frame_lost_in_trouble_is_found_and_one_lost_when_calm_is_told() -> 
         ({"status": a_report(CAMERAS, reconnections={STRUCK: 2, "cam-1": 1})}, "none of the others connects again"),
         ({"status": a_report(CAMERAS, reconnections={STRUCK: 1})}, f"{STRUCK} was lost and came back each time"),
         ({"away": ["stalled"]}, f"{STRUCK} was lost and came back each time"),
+        (
+            {"status": _in_state(a_report(CAMERAS, reconnections={STRUCK: 2}), STRUCK, "failed")},
+            "nobody is given up for ever",
+        ),
         ({"summary": {"ledger_problems": ["stream cam-2: …"]}}, "every ledger closes"),
         (
             {"status": a_report(CAMERAS, reconnections={STRUCK: 2}, problems=["sink redis: …"])},
@@ -137,17 +149,10 @@ def beside(calm_ms: float = 15.0, file_ms: float = 22.0, numbers: int = 100) -> 
 
 def file_part(spells: Sequence[Spell], *, summary: Any = SUMMARY, state: str = "streaming") -> Part:
     statuses = [a_report(LIVE if spell.kind == CALM else [*LIVE, "archive"]) for spell in spells]
-    statuses = [_in_state(status, state) for status in statuses]
+    statuses = [_in_state(status, "archive", state) for status in statuses]
     return judge_file(
         spells, live=LIVE, file="archive", fps=10.0, statuses=statuses, summaries=[SUMMARY, summary, SUMMARY]
     )
-
-
-def _in_state(status: Status, state: Any) -> Status:
-    streams = dict(status.streams)
-    if "archive" in streams:
-        streams["archive"] = msgspec.structs.replace(streams["archive"], state=state)
-    return msgspec.structs.replace(status, streams=streams)
 
 
 def test_a_file_that_costs_the_cameras_less_than_a_call_holds() -> None:
