@@ -100,6 +100,35 @@ DEFECTS = {
         (("pipeline/spool/spool.py", "            self._disk.sync(active.name)", "            pass"),),
         ("tests/pipeline/test_spool_model.py",),
     ),
+    "a-slow-stream-takes-a-lock": Defect(
+        (
+            (
+                "pipeline/stream.py",
+                "            for item in pictures:\n",
+                "            for item in _in_turn(pictures):\n",
+            ),
+            (
+                "pipeline/stream.py",
+                "class StreamRunner:\n",
+                """_TURN = threading.Lock()
+
+
+def _in_turn(items: Iterable[Decoded | Trouble]) -> Iterator[Decoded | Trouble]:
+    items = iter(items)
+    while True:
+        with _TURN:
+            item = next(items, None)
+        if item is None:
+            return
+        yield item
+
+
+class StreamRunner:
+""",
+            ),
+        ),
+        ("tests/pipeline/test_isolation.py",),
+    ),
     # Three edits: each of the log's own two masks would hide it.
     "a-password-in-a-log-line": Defect(
         (
