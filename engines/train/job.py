@@ -254,7 +254,7 @@ class _Loop:
         patience = self._options.patience
         if patience is None or self._where.no_better < patience:
             return False
-        self._say(f"no better for {patience} validations: the run ends")
+        self._say(f"validations without a better one: {patience}; the run ends")
         return True
 
     def _progress(self, step: int) -> float:
