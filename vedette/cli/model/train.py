@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vedette.cli.json_file import check_writable, write_json
 from vedette.cli.model.train_options import (
+    CALM,
     EPOCHS,
     EVALUATE_EPOCHS,
     checkpoint_of,
@@ -96,7 +97,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--warmup", type=int, metavar="STEPS", help="steps of rising rate (200, at most a tenth of --epochs)")
     add("--ema", type=float, metavar="D", help="decay of the averaged weights (0.9995)")
     add("--precision", choices=("bf16", "fp16", "fp32"), help="of the forward pass (bf16)")
-    add("--calm", type=float, metavar="SHARE", help="last share of the run without augmentation (0.1)")
+    add(
+        "--calm",
+        type=float,
+        metavar="SHARE",
+        help=f"last share of the run without augmentation (0.1; with neither --epochs nor --minutes {CALM})",
+    )
     add("--mosaic", type=float, metavar="P", help="how often four pictures are one (0.5)")
     add("--no-augment", action="store_true", help="pictures as they are, and mirrored")
     add("--classification", choices=("varifocal", "quality"), help="loss of the classes (varifocal)")

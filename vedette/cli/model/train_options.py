@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from engines.datasets import Dataset
     from engines.train import TrainOptions
 
-EPOCHS = 30
-"""Of a run that starts from a checkpoint, where nothing is said."""
+EPOCHS, CALM = 20, 0.3
+"""Of a run that starts from a checkpoint, where nothing is said: it knows how to see, and needs to learn what it sees
+as running shows it (docs/results/fine-tuning.md).
+"""
 EVALUATE_EPOCHS, FEW_PICTURES = 3, 1000
 """How often such a run is validated on so few pictures; with more of them, by the minute."""
 
@@ -139,7 +141,7 @@ def _of_checkpoint(arguments: argparse.Namespace, start: Path, pictures: int) ->
     if found.input is not None:
         unsaid["sizes"] = [found.input.size]
     if arguments.epochs is None and arguments.minutes is None:
-        unsaid["epochs"] = EPOCHS
+        unsaid |= {"epochs": EPOCHS, "calm": CALM}
     if arguments.evaluate_minutes is None and arguments.minutes is None and pictures <= FEW_PICTURES:
         unsaid["evaluate_epochs"] = EVALUATE_EPOCHS
     if arguments.keep and found.class_names is None:
