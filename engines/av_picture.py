@@ -100,6 +100,7 @@ class AvPicture:
             uv = plane_view(frame, 1, chroma_height, chroma_width, channels=2, bits=layout.bits)
         if layout.layout == "nv21" and uv is not None:
             v, u, uv = np.ascontiguousarray(uv[..., 0]), np.ascontiguousarray(uv[..., 1]), None
+        matrix, full_range = colours_of(frame)
         return YuvPlanes(
             y=y,
             u=u,
@@ -107,9 +108,15 @@ class AvPicture:
             uv=uv,
             bits=layout.bits,
             msb_aligned=layout.msb_aligned,
-            matrix=YuvMatrix.BT709 if int(frame.colorspace) in _BT709_CODES else YuvMatrix.BT601,
-            full_range=layout.full_range or int(frame.color_range) == _FULL_RANGE_CODE,
+            matrix=matrix,
+            full_range=layout.full_range or full_range,
         )
+
+
+def colours_of(frame: av.VideoFrame) -> tuple[YuvMatrix, bool]:
+    """What the stream says of its colours: the matrix, and whether the range is full."""
+    matrix = YuvMatrix.BT709 if int(frame.colorspace) in _BT709_CODES else YuvMatrix.BT601
+    return matrix, int(frame.color_range) == _FULL_RANGE_CODE
 
 
 def plane_view(

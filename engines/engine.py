@@ -10,10 +10,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from engines.cuda.surfaces import Surface
+from engines.picture import Placement
 from engines.spec import ModelSpec
 from vedette.errors import EngineError
 
@@ -35,6 +37,22 @@ class Buffer(Protocol):
     @property
     def array(self) -> npt.NDArray[Any]:
         """(batch, 3, H, W), float32 or uint8 as the model wants: the engine's own memory, not a copy."""
+        ...
+
+
+@runtime_checkable
+class SurfaceBuffer(Protocol):
+    """A buffer on a device, whose engine pre-processes by itself what lies there (`place` is DEVICE).
+
+    Each slot is told of, in either way; its `array` is the host's memory, and what is written there is copied over.
+    """
+
+    def put(self, index: int, surface: Surface) -> Placement:
+        """Slot `index` becomes this picture, which is kept until the buffer comes back. Raises PictureError."""
+        ...
+
+    def written(self, index: int, placement: Placement) -> None:
+        """Slot `index` was written to the array."""
         ...
 
 

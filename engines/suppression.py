@@ -7,13 +7,43 @@ Called for every frame by `stages/suppress.py`, and by validation; stateless.
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from engines.heads import Candidates
+from engines.heads import Candidates, build_head
 from engines.nms import nms
+from engines.options import ModelOptions
 from engines.picture import Placement
+from engines.spec import ModelSpec
 from engines.types import Detections
+from vedette.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rules:
+    """What stays of a network's boxes; see `leave_best`."""
+
+    score: float
+    iou: float | None
+    max_objects: int
+    wanted: npt.NDArray[np.bool_] | None
+
+
+def rules_of(spec: ModelSpec, options: ModelOptions) -> Rules:
+    """What the configuration says of scores, overlap, number and classes; where it is silent, the model's own.
+
+    Raises ModelError if `options.classes` names one that the model does not have.
+    """
+    iou = spec.nms_iou if options.nms_iou is None else options.nms_iou
+    return Rules(
+        score=spec.score if options.score is None else options.score,
+        iou=iou if build_head(spec).needs_nms else None,
+        max_objects=options.max_objects,
+        wanted=None if options.classes is None else _wanted(spec.classes, options.classes),
+    )
 
 
 def leave_best(
@@ -46,3 +76,20 @@ def leave_best(
         # Before clipping, as the models' own accuracy is measured.
         best = nms(boxes, scores, class_ids, iou, max_objects)
     return Detections(xyxy_px=xyxy_px[best], scores=scores[best], class_ids=class_ids[best])
+
+
+def _wanted(known: tuple[str, ...], names: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """By class id, whether it is one of `names`. Raises ModelError naming every one that is unknown."""
+    problems = []
+    for index, name in enumerate(names):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            problems.append(
+                f"model.classes[{index}]: expected one of the model's classes, got {name!r}"
+                + (f", did you mean {near[0]!r}?" if near else "")
+            )
+    if problems:
+        shown = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")
+        msg = "; ".join(problems)
+        raise ModelError(msg, hint=f"the model's classes: {shown}")
+    return np.array([name in names for name in known])

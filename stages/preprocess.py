@@ -1,7 +1,8 @@
 """Pre-process: a decoded picture into a slot of the engine's own input buffer.
 
 In:  a picture (the decoder's planes), a buffer, the slot's index.
-Out: the buffer's slot, filled, and the Placement that takes boxes back to the source.
+Out: the buffer's slot, filled, and the Placement that takes boxes back to the source. A picture that lies on the device
+     is only noted in a buffer that lies there, too: the engine fetches the whole batch at once (`engines/cuda`).
 Called from the dispatch thread. The definition is `engines/picture.py`'s, shared with calibration and validation.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import cv2
 
-from engines.engine import Buffer, Place
+from engines.cuda.surfaces import SurfacePicture
+from engines.engine import Buffer, Place, SurfaceBuffer
 from engines.picture import PictureWriter, Placement
 from engines.spec import ModelSpec
 from engines.types import Picture
@@ -27,7 +29,13 @@ class Preprocess:
 
     def write(self, picture: Picture, buffer: Buffer, index: int) -> Placement:
         """Fill slot `index` of the buffer. Raises PictureError for a picture that cannot be converted."""
-        if buffer.place is not Place.HOST:
+        if buffer.place is Place.HOST:
+            return self._writer.write(picture, buffer.array, index)
+        if not isinstance(buffer, SurfaceBuffer):
             msg = f"pictures in host memory cannot be written to a buffer on the {buffer.place.value}"
             raise EngineError(msg)
-        return self._writer.write(picture, buffer.array, index)
+        if isinstance(picture, SurfacePicture):
+            return buffer.put(index, picture.surface())
+        placement = self._writer.write(picture, buffer.array, index)
+        buffer.written(index, placement)
+        return placement

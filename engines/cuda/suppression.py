@@ -26,6 +26,9 @@ OutputType = Literal["float16", "float32"]
 FLAGS = ("-fmad=false",)
 """The intrinsics of nms.cu are never fused anyway; this keeps the next line that somebody writes there right, too."""
 
+FOUND_OUTPUT = "found"
+"""What an engine that suppresses on its device calls its one output: (n,) `found_type(most)`."""
+
 TILE = 64
 """Anchors a block filters (`TILE` of nms.cu)."""
 

@@ -9,8 +9,8 @@ The arithmetic is that of `engines/picture.py`: `place` says where a picture lie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,8 @@ class Surface:
     """A decoded picture in the device's memory: addresses and bytes from row to row, of luma and of interleaved chroma.
 
     `chroma` None is a grey picture. 8 bits are bytes; more are 16-bit words, in whose high bits (`msb_aligned`: P010,
-    P012, P016) or low bits the samples lie. Only read; must live until the kernel has run.
+    P012, P016) or low bits the samples lie. Only read; lives as long as `owner`, which whoever launches a kernel keeps
+    until that has run.
     """
 
     size_wh: SizeWH
@@ -73,6 +74,16 @@ class Surface:
     msb_aligned: bool = True
     matrix: YuvMatrix = YuvMatrix.BT601
     full_range: bool = False
+    owner: object = field(default=None, repr=False, compare=False)
+
+
+@runtime_checkable
+class SurfacePicture(Protocol):
+    """A picture (`engines.types.Picture`) that lies in the device's memory."""
+
+    def surface(self) -> Surface:
+        """Where it lies; its owner keeps it there, also after `release`. Raises PictureError."""
+        ...
 
 
 def surface_records(surfaces: Sequence[Surface], spec: InputSpec) -> tuple[npt.NDArray[Any], list[Placement]]:

@@ -8,19 +8,29 @@ Could not be run where it was written (no GPU): see tests/gpu.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from engines.cuda.compilers import Compiler, find_compiler
+from engines.cuda.loader import load_kernels
+from engines.cuda.suppression import FLAGS
+from engines.options import ModelOptions
 from engines.runtimes.description import one_line
-from engines.runtimes.device_lanes import DeviceLane, Runner
+from engines.runtimes.device_lanes import Device, DeviceLane, Runner
 from engines.runtimes.gpus import Gpu
 from engines.runtimes.lanes import Lane
 from engines.runtimes.placement import GpuFullError, GpuMemory, Network
-from engines.types import SizeWH
+from engines.spec import ModelSpec
+from engines.suppression import rules_of
 from vedette.errors import EngineError, GpuError
+
+if TYPE_CHECKING:
+    from engines.runtimes.surface_lanes import LaneKernels
 
 # How CUDA, cuDNN and cuBLAS say that memory is used up where torch has no exception of its own for it.
 _FULL = ("out of memory", "ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
@@ -46,6 +56,9 @@ class CudaStream:
     def end(self) -> None:
         self._ended.record(self._stream)
 
+    def after_decoder(self) -> None:
+        self._stream.wait_stream(torch.cuda.default_stream(self._stream.device))
+
     def wait(self) -> int:
         self._ended.synchronize()
         return int(self._began.elapsed_time(self._ended) * 1e6)
@@ -68,13 +81,47 @@ Load = Callable[[Gpu], Callable[[], Runner]]
 """Loads a network on the current device, which is the GPU given; what it returns makes a runner for one lane."""
 
 
-class CudaRuntime:
-    """`placement.GpuRuntime`: `load` brings the network, its lanes are `DeviceLane`s."""
+MakeLane = Callable[[Device, Gpu, Runner, int], Lane]
+"""A lane with that index, on the current device."""
 
-    def __init__(self, load: Load, size_wh: SizeWH, batch: int) -> None:
+
+def lane_maker(spec: ModelSpec, options: ModelOptions, batch: int) -> MakeLane:
+    """Lanes that take pictures from where the configuration has them decoded.
+
+    Raises ModelError for a network that the kernels do not serve, MissingExtraError without a compiler for them.
+    """
+    if options.gpu.decode == "cpu":
+        return lambda device, _, runner, index: DeviceLane(device, runner, spec.input.size, batch, index)
+    from engines.runtimes.surface_lanes import SurfaceLane, check_head
+
+    check_head(spec)
+    rules = rules_of(spec, options)
+    compiler = find_compiler()
+    kernels = functools.cache(functools.partial(_kernels, compiler))
+    return lambda device, gpu, runner, index: SurfaceLane(device, runner, spec, rules, kernels(gpu), batch, index)
+
+
+def _kernels(compiler: Compiler, gpu: Gpu) -> LaneKernels:
+    """On the current device, which is that GPU."""
+    from engines.runtimes.surface_lanes import LaneKernels
+
+    return LaneKernels(
+        preprocess=load_kernels("preprocess", gpu.capability, compiler=compiler),
+        nms=load_kernels("nms", gpu.capability, flags=FLAGS, compiler=compiler),
+    )
+
+
+def decoding_said(options: ModelOptions) -> str:
+    """What an engine's description adds for pictures that stay on the GPU."""
+    return ", pictures stay on the GPU" if options.gpu.decode == "gpu" else ""
+
+
+class CudaRuntime:
+    """`placement.GpuRuntime`: `load` brings the network, `lane` makes its lanes."""
+
+    def __init__(self, load: Load, lane: MakeLane) -> None:
         self._load = load
-        self._size_wh = size_wh
-        self._batch = batch
+        self._lane = lane
 
     def memory(self, gpu: Gpu) -> GpuMemory:
         try:
@@ -89,19 +136,18 @@ class CudaRuntime:
 
     def load(self, gpu: Gpu) -> Network:
         with taking(gpu), torch.cuda.device(gpu.index):
-            return _CudaNetwork(self._load(gpu), gpu, self._size_wh, self._batch)
+            return _CudaNetwork(self._load(gpu), gpu, self._lane)
 
 
 class _CudaNetwork:
-    def __init__(self, runner: Callable[[], Runner], gpu: Gpu, size_wh: SizeWH, batch: int) -> None:
+    def __init__(self, runner: Callable[[], Runner], gpu: Gpu, lane: MakeLane) -> None:
         self._runner = runner
         self._gpu = gpu
-        self._size_wh = size_wh
-        self._batch = batch
+        self._lane = lane
 
     def context(self, index: int) -> Lane:
         with taking(self._gpu), torch.cuda.device(self._gpu.index):
-            return DeviceLane(CudaDevice(self._gpu), self._runner(), self._size_wh, self._batch, index)
+            return self._lane(CudaDevice(self._gpu), self._gpu, self._runner(), index)
 
 
 @contextmanager

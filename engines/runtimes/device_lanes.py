@@ -40,6 +40,10 @@ class Stream(Protocol):
 
     def end(self) -> None: ...
 
+    def after_decoder(self) -> None:
+        """What comes next waits for what decoders have begun, on the device's default stream."""
+        ...
+
     def wait(self) -> int:
         """Wait until the device has come to `end`; the nanoseconds since `begin`. Raises RuntimeError."""
         ...
@@ -84,19 +88,20 @@ def batch_sizes(most: int) -> tuple[int, ...]:
 class DeviceLane(Lane):
     """One lane; everything it needs is taken when it is made. Raises RuntimeError, EngineError."""
 
-    __slots__ = ("_back", "_levels", "_pinned", "_runner", "_sizes", "_stream")
+    __slots__ = ("_back", "_device", "_levels", "_pinned", "_runner", "_sizes", "_stream")
 
     def __init__(self, device: Device, runner: Runner, size_wh: SizeWH, batch: int, index: int) -> None:
         width, height = size_wh
         self._pinned = device.pinned((batch, 3, height, width), torch.uint8)
         super().__init__(self._pinned.numpy(), index)
+        self._device = device
         self._runner = runner
         self._sizes = batch_sizes(batch)
         self._stream = device.stream()
         with self._stream.here():
             self._levels = torch.zeros((batch, 3, height, width), dtype=torch.uint8, device=device.torch_device)
             outputs = runner.prepare(self._levels, self._sizes)
-            self._back = {name: device.pinned(tuple(given.shape), given.dtype) for name, given in outputs.items()}
+            self._prepare(outputs)
             self._stream.begin()
             self._stream.end()
         self._stream.wait()
@@ -106,9 +111,8 @@ class DeviceLane(Lane):
         try:
             with self._stream.here():
                 self._stream.begin()
-                self._levels[:count].copy_(self._pinned[:count], non_blocking=True)
-                for name, tensor in self._runner.run(self._levels, size).items():
-                    self._back[name][:count].copy_(tensor[:count], non_blocking=True)
+                self._fill(count)
+                self._fetch(self._runner.run(self._levels, size), count)
                 self._stream.end()
         except RuntimeError as error:
             msg = f"the GPU did not start a run: {one_line(error)}"
@@ -120,4 +124,20 @@ class DeviceLane(Lane):
         except RuntimeError as error:
             msg = f"the GPU failed: {one_line(error)}"
             raise EngineError(msg) from error
-        return {name: tensor[: self.count].numpy() for name, tensor in self._back.items()}, engine_ns
+        return self._given(), engine_ns
+
+    # What a lane does before and after the network, on its stream; and what it then has for whoever waits.
+
+    def _prepare(self, outputs: Mapping[str, Tensor]) -> None:
+        """Take what `_fetch` needs; `outputs` are those of the largest batch."""
+        self._back = {name: self._device.pinned(tuple(given.shape), given.dtype) for name, given in outputs.items()}
+
+    def _fill(self, count: int) -> None:
+        self._levels[:count].copy_(self._pinned[:count], non_blocking=True)
+
+    def _fetch(self, outputs: Mapping[str, Tensor], count: int) -> None:
+        for name, tensor in outputs.items():
+            self._back[name][:count].copy_(tensor[:count], non_blocking=True)
+
+    def _given(self) -> Outputs:
+        return {name: tensor[: self.count].numpy() for name, tensor in self._back.items()}

@@ -19,7 +19,7 @@ class HostStream:
     handle = 0
 
     def __init__(self) -> None:
-        self.runs = 0
+        self.runs = self.waited_for_decoders = 0
         self._began_ns = self._ended_ns = 0
 
     def here(self) -> AbstractContextManager[object]:
@@ -31,6 +31,9 @@ class HostStream:
     def end(self) -> None:
         self._ended_ns = time.monotonic_ns()
         self.runs += 1
+
+    def after_decoder(self) -> None:
+        self.waited_for_decoders += 1
 
     def wait(self) -> int:
         return self._ended_ns - self._began_ns

@@ -50,3 +50,16 @@ def run(library: ctypes.CDLL, launch: Launch) -> None:
     sides = [np.array(side, np.uint32) for side in (launch.grid, launch.block)]
     addresses = [*map(address, sides), *launch.arguments]
     getattr(library, f"host_{launch.kernel}")(*map(ctypes.c_void_p, addresses))
+
+
+class HostKernels:
+    """`engines.cuda.loader.Kernels` of a `.cpp` of this folder: run at once, whatever the stream."""
+
+    def __init__(self, name: str) -> None:
+        self._library = compiled(name)
+        self.launched: list[str] = []
+
+    def launch(self, launch: Launch, stream: int) -> None:
+        del stream
+        self.launched.append(launch.kernel)
+        run(self._library, launch)

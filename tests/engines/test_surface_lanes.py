@@ -1,0 +1,286 @@
+"""Pictures that stay on the device, with the host's memory as the device: the whole lane but for what only CUDA does.
+
+The kernels are the real ones, compiled for the host; pictures are frames of a real decoder, handed on through DLPack
+as those of NVDEC are; networks run in torch. Against it: the same network fed and read as on a CPU.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from engines.av_picture import AvPicture
+from engines.cuda.av_surface import SurfaceAvPicture, surface_of
+from engines.cuda.surfaces import Surface, SurfacePicture
+from engines.engine import Engine, Place, SurfaceBuffer
+from engines.options import ModelOptions
+from engines.picture import Placement
+from engines.runtimes.device_lanes import batch_sizes
+from engines.runtimes.surface_lanes import SurfaceLane, check_head
+from engines.types import Detections, Picture, YuvMatrix, YuvPlanes
+from stages.detect import Detect
+from stages.preprocess import Preprocess
+from stages.suppress import Suppress
+from tests.support.models import CLASSES, Box, painted
+from tests.support.shared import SHARED
+from tests.support.specs import small_spec
+from tests.support.surface_engine import COLOURS, Host, real_network
+from vedette.errors import EngineError, ModelError, PictureError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "engines/weights/vedette-n-seed_416x256.onnx"
+THINGS: dict[str, Box] = {"red": (100, 40, 220, 300), "green": (400, 200, 640, 260), "blue": (700, 20, 760, 440)}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """torch's threads wait for each other in vain where the cores are busy: twenty times the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def frame(things: dict[str, Box], layout: str = "nv12", size_wh: tuple[int, int] = (800, 450)) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(painted(size_wh, things), format="rgb24").reformat(format=layout)
+
+
+def found_in(engine: Engine, pictures: Sequence[Picture], options: ModelOptions | None = None) -> list[Detections]:
+    """One batch through the stages, as the dispatcher and the finisher call them."""
+    preprocess, suppress = Preprocess(engine.spec), Suppress(engine.spec, options or ModelOptions(path="none"))
+    detect = Detect(engine.spec, score=suppress.score)
+    buffer = engine.acquire()
+    assert buffer is not None
+    placements: list[Placement] = []
+    for index, picture in enumerate(pictures):
+        placements.append(preprocess.write(picture, buffer, index))
+        picture.release()
+    engine.submit(buffer, len(pictures))
+    completion = engine.completed()
+    assert completion is not None
+    assert completion.outputs is not None, completion.error
+    found = [suppress(detect(completion.outputs, index), placed) for index, placed in enumerate(placements)]
+    engine.release(buffer)
+    return found
+
+
+def same(got: Detections, expected: Detections) -> None:
+    np.testing.assert_array_equal(got.xyxy_px, expected.xyxy_px)
+    np.testing.assert_array_equal(got.scores, expected.scores)
+    np.testing.assert_array_equal(got.class_ids, expected.class_ids)
+
+
+def shown(found: Detections) -> dict[str, list[float]]:
+    return {CLASSES[index]: box.tolist() for index, box in zip(found.class_ids, found.xyxy_px, strict=True)}
+
+
+class TestSurfaces:
+    @pytest.mark.parametrize("layout", ["nv12", "p010le"])
+    def test_painted_things_are_found_where_they_are(self, layout: str) -> None:
+        host = Host()
+
+        (found,) = found_in(host.surfaces(), [SurfaceAvPicture(frame(THINGS, layout))])
+
+        assert shown(found).keys() == THINGS.keys()
+        for name, box in THINGS.items():
+            np.testing.assert_allclose(shown(found)[name], box, atol=5)  # a pixel of the input is five of the source
+        assert host.preprocess.launched == ["preprocess_uint8"]
+        assert [name[:10] for name in host.nms.launched] == ["nms_reset", "nms_filter", "nms_rank", "nms_suppre"]
+
+    def test_batch_is_one_launch_and_each_picture_s_own_boxes(self) -> None:
+        host = Host()
+        things: list[dict[str, Box]] = [{"red": (80 * n, 50, 80 * n + 160, 200)} for n in range(4)]
+        sizes = [(800, 450), (640, 480), (1280, 720), (704, 576)]
+        frames = [frame(one, size_wh=size) for one, size in zip(things, sizes, strict=True)]
+
+        found = found_in(host.surfaces(), [SurfaceAvPicture(one) for one in frames])
+        expected = found_in(host.levels(), [AvPicture(one) for one in frames])
+
+        assert host.preprocess.launched == ["preprocess_uint8"]
+        for got, wanted in zip(found, expected, strict=True):
+            same(got, wanted)  # the colours are far from the detector's threshold
+
+    def test_pictures_decoded_by_the_cpu_beside_them_go_the_host_s_way(self) -> None:
+        """A stream that fell back to software decoding: the same levels, and so the same bits, as without a device."""
+        host = Host()
+        frames = [frame({name: THINGS[name]}, "yuv420p") for name in THINGS]
+        mixed: list[Picture] = [AvPicture(frames[0]), SurfaceAvPicture(frame(THINGS)), AvPicture(frames[2])]
+
+        found = found_in(host.surfaces(), mixed)
+        expected = found_in(host.levels(), [AvPicture(frames[0]), AvPicture(frames[1]), AvPicture(frames[2])])
+
+        same(found[0], expected[0])
+        same(found[2], expected[2])
+        assert shown(found[1]).keys() == THINGS.keys()
+
+    def test_engine_of_host_pictures_alone_launches_no_preprocessing(self) -> None:
+        host = Host()
+
+        found_in(host.surfaces(), [AvPicture(frame(THINGS, "yuv420p"))])
+
+        assert host.preprocess.launched == []
+        assert len(host.nms.launched) == 4
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ModelOptions(path="none", nms_iou=1.0),
+            ModelOptions(path="none", score=0.75, nms_iou=1.0),
+            ModelOptions(path="none", classes=("blue", "red")),
+            ModelOptions(path="none", max_objects=2),
+        ],
+    )
+    def test_configuration_s_rules_are_the_kernels_too(self, options: ModelOptions) -> None:
+        host = Host(options=options)
+        pictures = [AvPicture(frame(THINGS, "yuv420p")) for _ in range(2)]
+
+        (got,) = found_in(host.surfaces(), pictures[:1], options)
+        (expected,) = found_in(host.levels(), pictures[1:], options)
+
+        assert len(expected)
+        same(got, expected)
+
+    def test_buffers_forget_what_they_held(self) -> None:
+        engine = Host().surfaces(lanes=1)
+
+        first = found_in(engine, [SurfaceAvPicture(frame(THINGS)) for _ in range(4)])
+        (second,) = found_in(engine, [SurfaceAvPicture(frame({"green": THINGS["green"]}))])
+
+        assert [len(found) for found in first] == [3] * 4
+        assert shown(second).keys() == {"green"}
+
+    def test_frames_are_kept_until_the_device_has_read_them_and_no_longer(self) -> None:
+        engine = Host().surfaces(lanes=1)
+        buffer = engine.acquire()
+        assert buffer is not None
+        picture = Watched(frame(THINGS))
+        owner = weakref.ref(picture.owner)
+        Preprocess(COLOURS).write(picture, buffer, 0)
+        del picture
+
+        engine.submit(buffer, 1)
+        kept = owner() is not None
+        engine.completed()
+
+        assert kept
+        assert owner() is None
+
+    def test_slot_that_nobody_wrote_is_refused(self) -> None:
+        engine = Host().surfaces()
+        buffer = engine.acquire()
+        assert buffer is not None
+        Preprocess(COLOURS).write(SurfaceAvPicture(frame(THINGS)), buffer, 0)
+
+        with pytest.raises(EngineError, match="slot 1 of 2 was submitted without a picture"):
+            engine.submit(buffer, 2)
+
+        engine.submit(buffer, 1)
+
+    def test_picture_that_the_kernels_do_not_read_is_an_error_of_that_picture(self) -> None:
+        engine = Host().surfaces()
+        buffer = engine.acquire()
+        assert buffer is not None
+        preprocess = Preprocess(COLOURS)
+
+        with pytest.raises(PictureError, match=r"pixel format yuv444p cannot be converted on the GPU, expected one of"):
+            preprocess.write(SurfaceAvPicture(frame(THINGS, "yuv444p")), buffer, 0)
+        preprocess.write(SurfaceAvPicture(frame(THINGS)), buffer, 0)
+
+        engine.submit(buffer, 1)
+
+    def test_waits_for_the_decoders_only_where_there_is_something_of_theirs(self) -> None:
+        engine = Host().surfaces(lanes=1)
+        (lane,) = engine._lanes
+        assert isinstance(lane, SurfaceLane)
+        stream: Any = lane._stream
+
+        found_in(engine, [AvPicture(frame(THINGS, "yuv420p"))])
+        assert stream.waited_for_decoders == 0
+        found_in(engine, [SurfaceAvPicture(frame(THINGS))])
+        assert stream.waited_for_decoders == 1
+
+    def test_place_of_its_buffers_is_the_device(self) -> None:
+        buffer = Host().surfaces().acquire()
+        assert buffer is not None
+
+        assert buffer.place is Place.DEVICE
+        assert isinstance(buffer, SurfaceBuffer)
+        assert batch_sizes(4) == (1, 2, 4)
+
+    def test_other_heads_are_refused(self) -> None:
+        with pytest.raises(ModelError, match=r"model\.gpu\.decode: gpu suppresses .* of the head yolo_nas, got yolox"):
+            check_head(small_spec("yolox"))
+        check_head(COLOURS)
+
+
+class Watched(SurfaceAvPicture):
+    """Its surface's owner can be watched."""
+
+    def __init__(self, picture: av.VideoFrame) -> None:
+        super().__init__(picture)
+        self.owner = Owner()
+        self.owner.held = surface_of(picture)
+
+    def surface(self) -> Surface:
+        return replace(super().surface(), owner=self.owner)
+
+
+class Owner:
+    held: object
+
+
+class TestSurfaceOf:
+    def test_planes_lie_where_the_decoder_s_are(self) -> None:
+        picture = frame(THINGS)
+        planes = AvPicture(picture).planes()
+        surface = surface_of(picture)
+
+        assert isinstance(planes, YuvPlanes)
+        assert planes.uv is not None
+        assert (surface.luma, surface.luma_pitch) == (planes.y.ctypes.data, planes.y.strides[0])
+        assert (surface.chroma, surface.chroma_pitch) == (planes.uv.ctypes.data, planes.uv.strides[0])
+        assert (surface.size_wh, surface.bits, surface.msb_aligned) == ((800, 450), 8, True)
+        assert isinstance(SurfaceAvPicture(picture), SurfacePicture)
+        assert not isinstance(AvPicture(picture), SurfacePicture)
+
+    def test_colours_are_those_of_the_stream(self) -> None:
+        picture = frame(THINGS)
+        picture.colorspace, picture.color_range = 1, 2
+
+        surface = surface_of(picture)
+
+        assert (surface.matrix, surface.full_range) == (YuvMatrix.BT709, True)
+
+    def test_host_cannot_read_them(self) -> None:
+        with pytest.raises(PictureError, match="lies in the GPU's memory"):
+            SurfaceAvPicture(frame(THINGS)).planes()
+
+
+@pytest.mark.skipif(SHARED is None, reason="the clips are not here")
+def test_real_network_finds_in_a_real_film_what_it_finds_on_a_cpu() -> None:
+    """H.264, decoded in software; its planes as surfaces; a shipped network in float32."""
+    assert SHARED is not None
+    network, spec = real_network(SHIPPED)
+    options = ModelOptions(path="none", score=0.3)
+    host = Host(network=network, spec=spec, batch=1, options=options)
+    on_device, on_cpu = host.surfaces(lanes=1), host.levels(lanes=1)
+    count = 0
+    with av.open(str(SHARED / "clips/intel_one-by-one-person-detection.mp4")) as film:
+        for second in (3, 8):
+            film.seek(second * av.time_base)
+            picture = next(film.decode(video=0))
+            (got,) = found_in(on_device, [SurfaceAvPicture(picture.reformat(format="nv12"))], options)
+            (expected,) = found_in(on_cpu, [AvPicture(picture)], options)
+
+            assert got.class_ids.tolist() == expected.class_ids.tolist()
+            np.testing.assert_allclose(got.scores, expected.scores, atol=0.02)
+            np.testing.assert_allclose(got.xyxy_px, expected.xyxy_px, atol=2.0)
+            count += len(got)
+    assert count >= 2
