@@ -15,17 +15,24 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
 class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a network runs on a machine with NVIDIA GPUs; without one, nothing but `devices` matters.
+    """Where a network runs on a machine with NVIDIA GPUs; without one, all that matters is whether one is asked for.
 
     `devices`: GPUs by their number in the driver's order, the first one by default; named ones must be there. On each
     of them `engines` copies of the network, each with `contexts` runs at once; `memory_mb` (of 2**20 bytes) is what
-    this process may take of each.
+    this process may take of each. `decode: gpu` leaves decoded pictures on the (one) GPU, for models of the head
+    `yolo_nas`: kernels prepare them and leave the best of what is found; `cpu` decodes and prepares on the host.
     """
 
     devices: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=63)], ...], msgspec.Meta(min_length=1)] | None = None
     engines: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
     contexts: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
     memory_mb: Annotated[int, msgspec.Meta(ge=256, le=999_999)] | None = None
+    decode: Literal["cpu", "gpu"] = "cpu"
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the configuration asks for a GPU, so that to run on the CPU would be something else."""
+        return self.devices is not None or self.decode == "gpu"
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

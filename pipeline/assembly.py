@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engines.engine import Engine
+from engines.options import GpuOptions
 from engines.runtimes import open_engine
 from engines.runtimes.description import title
 from pipeline.clock import SystemClock
@@ -42,7 +43,7 @@ from pipeline.supervisor import Supervisor
 from stages.detect import Detect
 from stages.options import StreamOptions
 from stages.preprocess import Preprocess
-from stages.source import open_connection
+from stages.source import Connection, open_connection
 from stages.source.av_open import is_local, local_path
 from stages.suppress import Suppress
 from stages.track import build_tracker
@@ -114,11 +115,12 @@ class Machine:
     ) -> None:
         """Open sinks, port and engine, in the order in which their errors are cheapest. Nothing runs yet.
 
-        `opener`, `engine_opener` and `outlet_builder` stand for the real sources, engine and sinks.
+        `opener`, `engine_opener` and `outlet_builder` stand for the real sources, engine and sinks; with
+        `model.gpu.decode: gpu` the opener is given the GPU's number, too, as `gpu`.
         Raises ConfigError, ModelError, SpoolError, MissingExtraError.
         """
         self._config = config
-        self._opener = opener
+        self._opener = opener if config.model.gpu.decode == "cpu" else _on_gpu(opener, config.model.gpu)
         self._clock = clock or SystemClock()
         self.ledger = Ledger()
         # A SimpleQueue, since a signal handler may put into it at any moment; an Event's lock is not re-entrant.
@@ -318,3 +320,8 @@ class Machine:
             self._http.close()
             left_behind += join("http", _GRACE_S)
         return [name for name in dict.fromkeys(left_behind) if name in join(name, 0.0)]
+
+
+def _on_gpu(opener: Callable[..., Connection], options: GpuOptions) -> Opener:
+    """Sources whose pictures stay on the GPU where the engine is."""
+    return functools.partial(opener, gpu=options.devices[0] if options.devices else 0)

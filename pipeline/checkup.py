@@ -75,7 +75,7 @@ def check_model(config: Config, clock: Clock) -> Finding:
 
     name = Path(config.model.path).name
     try:
-        engine = open_engine(config.model, now_ns=clock.mono_ns)
+        engine = open_engine(config.model, now_ns=clock.mono_ns, at_most=config.batch.max)
         try:
             Suppress(engine.spec, config.model)  # knows whether the model has the classes that are asked for
             return Finding(part="model", name=name, state="ok", detail=engine.description)

@@ -92,6 +92,7 @@ class Reporter:
             run=lane.run,
             size=published.size_wh or source.size_wh,
             codec=source.codec,
+            decoder=source.decoder,
             fps_decoded=source.fps_decoded,
             fps_published=published.fps_published,
             frozen=source.frozen,

@@ -30,8 +30,9 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `since_s`: how long it has been in `state`. `url` is masked. `size`, `codec` and `clock` are None until the first
     frame. `fps_decoded` and `fps_published` are of the last seconds. `note` is for people: the last trouble, in a
-    line. `latency_ms`: by stage, in the order of the stages, and `total` (packet's arrival to the slowest sink's
-    acknowledgement). `objects` are those of the last frame, whose time of capture is `last_wall_ns`.
+    line. `decoder`: where pictures are decoded, if a GPU was asked for it: `GPU 0`, or `CPU:` and why. `latency_ms`: by
+    stage, in the order of the stages, and `total` (packet's arrival to the slowest sink's acknowledgement). `objects`
+    are those of the last frame, whose time of capture is `last_wall_ns`.
     """
 
     state: StreamStateName
@@ -42,6 +43,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     size: tuple[int, int] | None
     codec: str | None
+    decoder: str | None = None
     fps_decoded: float
     fps_published: float
     frozen: bool

@@ -102,6 +102,7 @@ class StreamRunner:
                 url=str(self._options.url),
                 size_wh=self._size_wh,
                 codec=self._info.codec if self._info else None,
+                decoder=self._info.decoder if self._info else None,
                 fps_decoded=self._decoded.per_second(now_ns),
                 fps_analysed=self._analysed.per_second(now_ns),
                 frozen=self._still.frozen,

@@ -18,6 +18,7 @@ class StreamStatus:
     `since_mono_ns`: since when it has been in `state`. `url` is masked. `size_wh`, `codec`, `clock` and
     `clock_error_ms` are None until the first picture. Rates are of the last five seconds. `note` is for people: why
     the stream does not flow, or what is odd about it; empty when all is well. `attempts`: failed ones in a row.
+    `decoder`: where pictures are decoded, if that may be elsewhere than on the CPU.
     """
 
     state: State
@@ -27,6 +28,7 @@ class StreamStatus:
     url: str
     size_wh: tuple[int, int] | None
     codec: str | None
+    decoder: str | None
     fps_decoded: float
     fps_analysed: float
     frozen: bool

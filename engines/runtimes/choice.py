@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engines.options import Backend, ModelOptions
 from engines.runtimes.engine_file import SUFFIXES
-from engines.runtimes.gpus import Gpu, find_gpus
+from engines.runtimes.gpus import Gpu, find_gpus, why_no_gpu
 from engines.runtimes.int8_files import other_form
 from engines.runtimes.onnx_numbers import Numbers
 from engines.runtimes.placement import chosen_gpus, said_of
@@ -32,8 +32,8 @@ def choose(options: ModelOptions, numbers: Numbers) -> tuple[Backend, str]:
         if needed is not None and options.backend != needed:
             msg = f"model.backend: expected {needed} or auto for a file {kind}, got {options.backend}"
             raise ModelError(msg)
-        if options.gpu.devices is not None and options.backend in {"openvino", "onnxruntime"}:
-            msg = f"model.gpu.devices: expected none with backend {options.backend}, which runs on CPUs"
+        if options.gpu.wanted and options.backend in {"openvino", "onnxruntime"}:
+            msg = f"model.gpu: expected none with backend {options.backend}, which runs on CPUs"
             raise GpuError(msg)
         _must_be_installed(options.backend)
         return options.backend, "as configured"
@@ -49,9 +49,10 @@ def choose(options: ModelOptions, numbers: Numbers) -> tuple[Backend, str]:
         why = "auto: without TensorRT, unsigned INT8 is for CPUs"
     else:
         why = "auto: no TensorRT or torch for the GPU" if gpus else "auto: the fastest on a CPU"
-    if options.gpu.devices is not None:
-        msg = f"model.gpu.devices: {said_of(gpus)} cannot run {options.path} ({why.removeprefix('auto: ')})"
-        raise GpuError(msg, hint="leave model.gpu.devices out to run it on the CPU")
+    if options.gpu.wanted:
+        where = f"{said_of(gpus)} cannot" if gpus else "no GPU can"
+        msg = f"model.gpu: {where} run {options.path} ({why.removeprefix('auto: ') if gpus else why_no_gpu()})"
+        raise GpuError(msg, hint="leave model.gpu out to run it on the CPU")
     if _installed("openvino"):
         return "openvino", why
     if _installed("onnxruntime"):

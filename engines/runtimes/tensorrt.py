@@ -136,7 +136,7 @@ def _run(
 ) -> LaneEngine:
     """`built`: by the GPU's name, what runs on it."""
     _torch()
-    from engines.runtimes.cuda import CudaRuntime
+    from engines.runtimes.cuda import CudaRuntime, decoding_said, lane_maker
     from engines.runtimes.tensorrt_context import ContextRunner
 
     manifest, _ = built[gpus[0].name]
@@ -148,8 +148,10 @@ def _run(
         engine, alive, said = deserialized(api, plan, own.model)
         return lambda: ContextRunner(api, engine, alive, said, spec.input)
 
-    lanes = place_lanes(options.gpu, gpus, CudaRuntime(load_on, spec.input.size, most), batch=most)
+    runtime = CudaRuntime(load_on, lane_maker(spec, options, most))
+    lanes = place_lanes(options.gpu, gpus, runtime, batch=most)
     where = f"{said_of(gpus)} ({why}), {title(spec)}, {manifest.precision.upper()}, batch {most}"
+    where += decoding_said(options)
     return LaneEngine(lanes, spec, f"{api.name} on {where}, {len(lanes)} runs in flight")
 
 

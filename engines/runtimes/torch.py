@@ -15,10 +15,10 @@ import torch
 from engines.engine import Outputs
 from engines.options import ModelOptions
 from engines.runtimes.cpus import usable_cpus
-from engines.runtimes.cuda import CudaRuntime, Load
+from engines.runtimes.cuda import CudaRuntime, Load, decoding_said, lane_maker
 from engines.runtimes.description import one_line, title
 from engines.runtimes.device_lanes import Runner
-from engines.runtimes.gpus import Gpu, find_gpus
+from engines.runtimes.gpus import Gpu, find_gpus, why_no_gpu
 from engines.runtimes.lanes import Lane, LaneEngine
 from engines.runtimes.onnx_numbers import Numbers
 from engines.runtimes.placement import chosen_gpus, place_lanes, said_of
@@ -79,12 +79,14 @@ def open_torch(
     gpus = chosen_gpus(options.gpu, find_gpus())
     if on_gpu:
         most = batch or (1 if file.inputs[0].shape[0] == 1 else min(GPU_BATCH, at_most or GPU_BATCH))
-        runtime = CudaRuntime(_loader(file, spec, precision), spec.input.size, most)
+        runtime = CudaRuntime(_loader(file, spec, precision), lane_maker(spec, options, most))
         lanes = place_lanes(options.gpu, gpus, runtime, batch=most)
         where = f"{said_of(gpus)} ({why}), {title(spec)}, {said}, channels_last, CUDA graphs, batch {most}"
+        where += decoding_said(options)
         return LaneEngine(lanes, spec, f"torch {version} on {where}, {len(lanes)} runs in flight")
-    if options.gpu.devices is not None:
-        msg = f"model.gpu.devices: torch {torch.__version__} cannot use {said_of(gpus)}: expected a torch for CUDA"
+    if options.gpu.wanted:
+        found = said_of(gpus) if gpus else f"any GPU ({why_no_gpu()})"
+        msg = f"model.gpu: torch {torch.__version__} cannot use {found}: expected a torch for CUDA, and a GPU"
         raise GpuError(msg)
     network = load_network(file, spec, precision, torch.device("cpu"))
     threads = options.threads or usable_cpus()

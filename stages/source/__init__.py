@@ -15,12 +15,17 @@ from stages.types import Clock
 __all__ = ["Connection", "ConnectionInfo", "Decoded", "Trouble", "open_connection"]
 
 
-def open_connection(options: StreamOptions, clock: Clock, stop: threading.Event) -> Connection:
-    """Open the stream's source; blocks at most about `open_timeout_s`. Raises SourceError."""
+def open_connection(
+    options: StreamOptions, clock: Clock, stop: threading.Event, *, gpu: int | None = None
+) -> Connection:
+    """Open the stream's source; blocks at most about `open_timeout_s`. Raises SourceError.
+
+    `gpu`: decode on that GPU and leave the pictures there, if it can be done; else on the CPU, as it is without.
+    """
     if options.url.scheme == "synthetic":
         from stages.source.synthetic import open_synthetic
 
         return open_synthetic(options.url, options, clock, stop)
     from stages.source.av_connection import open_av
 
-    return open_av(options, clock, stop)
+    return open_av(options, clock, stop, gpu)

@@ -16,6 +16,7 @@ import av
 import av.container
 import av.error
 import av.logging
+from av.codec.hwaccel import HWAccel
 from av.stream import Discard
 
 MAJOR = int(av.__version__.partition(".")[0])
@@ -26,10 +27,20 @@ _PRFT = struct.Struct("<q")  # AVProducerReferenceTime.wallclock, microseconds s
 
 
 def open_input(
-    url: str, *, options: Mapping[str, str], open_timeout_s: float, read_timeout_s: float
+    url: str,
+    *,
+    options: Mapping[str, str],
+    open_timeout_s: float,
+    read_timeout_s: float,
+    hwaccel: HWAccel | None = None,
 ) -> av.container.InputContainer:
-    """`av.open` for reading. Raises av.error.FFmpegError, whose text may hold the URL with its password."""
+    """`av.open` for reading; decodes on `hwaccel`, as far as that can.
+
+    Raises av.error.FFmpegError, whose text may hold the URL with its password.
+    """
     arguments: dict[str, Any] = {"options": dict(options), "timeout": (open_timeout_s, read_timeout_s)}
+    if hwaccel is not None:
+        arguments["hwaccel"] = hwaccel
     if MAJOR < 19:
         arguments["metadata_errors"] = "replace"
     container: av.container.InputContainer = av.open(url, "r", **arguments)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
 
+from engines.types import Picture
 from stages.options import StreamOptions
 from stages.source import av_compat
 from stages.source.av_errors import reading_failed, source_error
@@ -24,6 +26,9 @@ from stages.source.gaps import PictureGaps
 from stages.source.pacing import Pacer
 from stages.source.picture import AvPicture
 from stages.types import Clock, Reason
+
+if TYPE_CHECKING:
+    from stages.source.av_gpu import GpuDecoding
 
 # A demuxer that gives pictures one by one without any time of theirs: arrival is their media time.
 _UNTIMED = frozenset({"mpjpeg", "mjpeg"})
@@ -39,15 +44,27 @@ _AWAY = 2
 _SETTLING_PICTURES = 8
 
 
-def open_av(options: StreamOptions, clock: Clock, stop: threading.Event) -> AvConnection:
-    """Open a camera, an HTTP stream or a file. Raises SourceError."""
-    return AvConnection(open_input(options, clock), options, clock, stop)
+def open_av(options: StreamOptions, clock: Clock, stop: threading.Event, gpu: int | None = None) -> AvConnection:
+    """Open a camera, an HTTP stream or a file; decode it on a GPU, if one is given and it can. Raises SourceError."""
+    if gpu is None:
+        return AvConnection(open_input(options, clock), options, clock, stop)
+    from stages.source.av_gpu import GpuDecoding
+
+    decoding = GpuDecoding(gpu)
+    return AvConnection(open_input(options, clock, decoding.hwaccel), options, clock, stop, decoding)
 
 
 class AvConnection:
     """One open container, its video decoder, and when its packets arrived."""
 
-    def __init__(self, opened: Opened, options: StreamOptions, clock: Clock, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        options: StreamOptions,
+        clock: Clock,
+        stop: threading.Event,
+        on_gpu: GpuDecoding | None = None,
+    ) -> None:
         self.info: ConnectionInfo = opened.info
         self._container = opened.container
         self._video = opened.video
@@ -66,6 +83,7 @@ class AvConnection:
         self._useless = 0
         self._settling = 0 if options.is_file else _SETTLING_PICTURES
         self._kept: list[av.VideoFrame] = []
+        self._on_gpu = on_gpu
 
     def pictures(self) -> Iterator[Decoded | Trouble]:
         try:
@@ -137,10 +155,16 @@ class AvConnection:
             time_base=time_base,
             mono_ns=mono_ns,
             decoded_ns=self._clock.mono_ns(),
-            picture=AvPicture(frame),
+            picture=AvPicture(frame) if self._on_gpu is None else self._picture(self._on_gpu, frame),
             rtcp_wall_ns=rtcp_wall_ns,
             corrupt=bool(frame.is_corrupt),
         )
+
+    def _picture(self, on_gpu: GpuDecoding, frame: av.VideoFrame) -> Picture:
+        """The first picture shows where it was decoded."""
+        if self.info.decoder is None:
+            self.info = replace(self.info, decoder=on_gpu.said_of(frame))
+        return on_gpu.picture_of(frame)
 
     def _settle(self, frame: av.VideoFrame) -> None:
         """Of the first pictures keep some until the others are there."""

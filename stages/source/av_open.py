@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import av
 import av.container
 import av.error
+from av.codec.hwaccel import HWAccel
 
 from stages.options import StreamOptions
 from stages.source import av_compat
@@ -25,6 +26,10 @@ from stages.source.connection import ConnectionInfo
 from stages.source.ffmpeg_options import ffmpeg_options
 from stages.types import Clock, Reason
 from vedette.secrets import SecretUrl
+
+# Of a GPU's decoder: the surfaces that are on their way through the machine, beside those that it needs for itself. A
+# file has 8 credits, its first pictures are kept, and engines hold what they work on (a guess: see tests/gpu).
+SURFACES_AWAY = 16
 
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
@@ -54,7 +59,7 @@ def local_path(url: SecretUrl) -> Path:
     return Path(unquote(urlsplit(text).path))
 
 
-def open_input(options: StreamOptions, clock: Clock) -> Opened:
+def open_input(options: StreamOptions, clock: Clock, hwaccel: HWAccel | None = None) -> Opened:
     """Open the stream's source; blocks at most about `open_timeout_s`. Raises SourceError."""
     url = options.url
     local = is_local(url)
@@ -70,6 +75,7 @@ def open_input(options: StreamOptions, clock: Clock) -> Opened:
             options=ffmpeg_options(options),
             open_timeout_s=options.open_timeout_s,
             read_timeout_s=options.read_timeout_s,
+            hwaccel=hwaccel,
         )
     except av.error.FFmpegError as error:
         waited_s = (clock.mono_ns() - started_ns) / 1e9
@@ -94,7 +100,10 @@ def _find_video(container: av.container.InputContainer, options: StreamOptions, 
             av_compat.discard_all(stream)
     context = video.codec_context
     name = str(context.name)
-    if options.is_file:
+    if context.is_hwaccel:
+        context.thread_type, context.thread_count = "SLICE", 1
+        context.options = {**context.options, "extra_hw_frames": str(SURFACES_AWAY)}
+    elif options.is_file:
         # One file, two cores: frame threads decode 1.55 times as fast as one; slice threads gain nothing on a
         # single-slice stream (FACTS). A camera has one thread: many cameras share the cores, and it adds no latency.
         context.thread_type, context.thread_count = "FRAME", 2

@@ -47,7 +47,8 @@ class ConnectionInfo:
     """What is known of a source once it is open; None where it does not say.
 
     `finite`: the end of its pictures is its end (a file), not a lost connection (a camera). `created_wall_ns`: the
-    container's creation time.
+    container's creation time. `decoder` says where pictures are decoded, if that may be elsewhere than on the CPU; for
+    people.
     """
 
     codec: str
@@ -56,6 +57,7 @@ class ConnectionInfo:
     duration_s: float | None = None
     finite: bool = False
     created_wall_ns: int | None = None
+    decoder: str | None = None
 
 
 class Connection(Protocol):

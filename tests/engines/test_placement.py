@@ -253,6 +253,10 @@ class TestLost:
         assert line.endswith("cannot be used: CUDA error: the GPU has fallen off the bus")
 
 
+def nothing_loaded() -> CudaRuntime:
+    return CudaRuntime(lambda gpu: pytest.fail(str(gpu)), lambda *_: pytest.fail("no lane is made"))
+
+
 class TestWhatCudaSays:
     """How CUDA's errors become ours; torch raises them here by script."""
 
@@ -293,7 +297,7 @@ class TestWhatCudaSays:
             raise RuntimeError(msg)
 
         monkeypatch.setattr(torch.cuda, "mem_get_info", lost)
-        runtime = CudaRuntime(lambda gpu: pytest.fail(str(gpu)), (64, 32), 8)
+        runtime = nothing_loaded()
 
         with pytest.raises(GpuError, match=r"GPU 0 \(NVIDIA RTX A2000\) cannot be used: CUDA error: unknown error"):
             place_lanes(GpuOptions(), (A2000,), runtime, batch=8)
@@ -305,6 +309,6 @@ class TestWhatCudaSays:
             torch.cuda, "set_per_process_memory_fraction", lambda share, index: shares.update({index: share})
         )
 
-        CudaRuntime(lambda gpu: pytest.fail(str(gpu)), (64, 32), 8).limit(H100, 1500 * MB)
+        nothing_loaded().limit(H100, 1500 * MB)
 
         assert shares == {1: 0.25}

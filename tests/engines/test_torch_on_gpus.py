@@ -7,43 +7,58 @@ show (capture, streams, speed) is in tests/gpu.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import msgspec
 import numpy as np
 import pytest
 import torch
 
 import engines.runtimes.choice as choice
+import engines.runtimes.cuda as cuda
 import engines.runtimes.torch as torch_runtime
+from engines.cuda.av_surface import SurfaceAvPicture
+from engines.cuda.suppression import detections
 from engines.engine import Engine
 from engines.options import ModelOptions
 from engines.runtimes import open_engine
-from engines.runtimes.device_lanes import DeviceLane, Runner
+from engines.runtimes.cuda import Load, MakeLane
+from engines.runtimes.device_lanes import Runner
 from engines.runtimes.gpus import Gpu
 from engines.runtimes.lanes import Lane
 from engines.runtimes.placement import GpuMemory, Network
+from engines.runtimes.surface_lanes import LaneKernels
 from engines.runtimes.torch_network import load_network
-from engines.types import SizeWH
+from stages.preprocess import Preprocess
+from tests.engines.cuda.host import HostKernels
 from tests.support.engine_contract import EngineContract, fill, taken
 from tests.support.host_device import HostDevice, PlainRunner
 from tests.support.tiny_models import ROWS, mean_model, slow_model
-from vedette.errors import EngineError, GpuError
+from vedette.errors import EngineError, GpuError, ModelError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "engines/weights/vedette-n-seed_416x256.onnx"
 H100 = Gpu(name="NVIDIA H100", capability=(9, 0))
 L4 = tuple(Gpu(name="NVIDIA L4", capability=(8, 9), index=index) for index in range(2))
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """torch's threads wait for each other in vain where the cores are busy: twenty times the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class HostRuntime:
     """`CudaRuntime` over the host's memory."""
 
-    def __init__(self, load: Callable[[Gpu], Callable[[], Runner]], size_wh: SizeWH, batch: int) -> None:
+    def __init__(self, load: Load, lane: MakeLane) -> None:
         self._load = load
-        self._size_wh = size_wh
-        self._batch = batch
+        self._lane = lane
 
     def memory(self, gpu: Gpu) -> GpuMemory:
         return GpuMemory(free=1 << 40, total=1 << 40)
@@ -51,17 +66,17 @@ class HostRuntime:
     def limit(self, gpu: Gpu, most_bytes: int) -> None: ...
 
     def load(self, gpu: Gpu) -> Network:
-        return _HostNetwork(self._load(gpu), self._size_wh, self._batch)
+        return _HostNetwork(self._load(gpu), gpu, self._lane)
 
 
 class _HostNetwork:
-    def __init__(self, runner: Callable[[], Runner], size_wh: SizeWH, batch: int) -> None:
+    def __init__(self, runner: Callable[[], Runner], gpu: Gpu, lane: MakeLane) -> None:
         self._runner = runner
-        self._size_wh = size_wh
-        self._batch = batch
+        self._gpu = gpu
+        self._lane = lane
 
     def context(self, index: int) -> Lane:
-        return DeviceLane(HostDevice(), self._runner(), self._size_wh, self._batch, index)
+        return self._lane(HostDevice(), self._gpu, self._runner(), index)
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> list[torch.device]:
@@ -177,11 +192,47 @@ def test_gpu_that_torch_cannot_use_is_refused_where_it_was_named(
     machine(monkeypatch, H100)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
-    with pytest.raises(GpuError, match=r"model\.gpu\.devices: torch \S+ cannot use NVIDIA H100: expected a torch for"):
-        opened(mean_path, backend="torch", gpu={"devices": [0]})
-    with pytest.raises(GpuError, match=r"model\.gpu\.devices: NVIDIA H100 cannot run \S+mean\.onnx \(no TensorRT or"):
-        opened(mean_path, gpu={"devices": [0]})
+    for asked in ({"devices": [0]}, {"decode": "gpu"}):
+        with pytest.raises(GpuError, match=r"model\.gpu: torch \S+ cannot use NVIDIA H100: expected a torch for CUDA"):
+            opened(mean_path, backend="torch", gpu=asked)
+        with pytest.raises(GpuError, match=r"model\.gpu: NVIDIA H100 cannot run \S+mean\.onnx \(no TensorRT or torch"):
+            opened(mean_path, gpu=asked)
     assert opened(mean_path).description.startswith("OpenVINO")
+
+
+def test_pictures_that_stay_on_the_gpu_have_lanes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the device: the kernels are the host's, half precision is torch's on a CPU."""
+    machine(monkeypatch, H100)
+    made: list[Gpu] = []
+
+    def kernels(_: object, gpu: Gpu) -> LaneKernels:
+        made.append(gpu)
+        return LaneKernels(preprocess=HostKernels("host_preprocess"), nms=HostKernels("host_nms"))
+
+    monkeypatch.setattr(cuda, "_kernels", kernels)
+    engine = opened(SHIPPED, gpu={"decode": "gpu", "contexts": 3})
+    grey = SurfaceAvPicture(
+        av.VideoFrame.from_ndarray(np.full((360, 640), 128, np.uint8), format="gray").reformat(format="nv12")
+    )
+    buffer = engine.acquire()
+    assert buffer is not None
+    Preprocess(engine.spec).write(grey, buffer, 0)
+    engine.submit(buffer, 1)
+
+    outputs = taken(engine).outputs
+
+    assert outputs is not None
+    assert list(outputs) == ["found"]
+    assert len(detections(outputs["found"])[0]) == 0
+    assert engine.description.endswith("batch 1, pictures stay on the GPU, 3 runs in flight")
+    assert made == [H100]  # compiled and loaded once for all lanes of a GPU
+
+
+def test_network_that_the_kernels_do_not_serve_is_refused(monkeypatch: pytest.MonkeyPatch, mean_path: Path) -> None:
+    machine(monkeypatch, H100)
+
+    with pytest.raises(ModelError, match=r"model\.gpu\.decode: gpu .* is for models of the head yolo_nas, got end2end"):
+        opened(mean_path, gpu={"decode": "gpu"})
 
 
 def test_network_that_fails_on_the_gpu_is_an_error_of_its_run(monkeypatch: pytest.MonkeyPatch, mean_path: Path) -> None:

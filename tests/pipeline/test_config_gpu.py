@@ -53,6 +53,7 @@ def test_placement_is_read(tmp_path: Path) -> None:
         ("{engines: 9}", "model.gpu.engines: expected a whole number >= 1 and <= 8, got 9"),
         ("{memory_mb: 100}", "model.gpu.memory_mb: expected a whole number >= 256 and <= 999999, got 100"),
         ("{memory: 1000}", "model.gpu.memory: unknown key; did you mean 'memory_mb'?"),
+        ("{decode: nvdec}", "model.gpu.decode: expected 'cpu' or 'gpu', got 'nvdec'"),
         ("cuda", "model.gpu: expected a mapping, got 'cuda'"),
     ],
 )
@@ -71,6 +72,12 @@ def test_gpu_that_is_named_twice_and_one_for_a_cpu_s_backend_are_refused(tmp_pat
     )
 
 
+def test_pictures_stay_on_one_gpu(tmp_path: Path) -> None:
+    assert refused(written("{devices: [0, 1], decode: gpu}"), tmp_path) == (
+        "model.gpu.devices: expected one GPU with decode: gpu, got 2; run a process for each",
+    )
+
+
 def test_placement_changes_no_result() -> None:
     values = {
         "version": 1,
@@ -85,20 +92,29 @@ def test_placement_changes_no_result() -> None:
 
 
 @pytest.mark.skipif(bool(find_gpus()), reason="there is a GPU")
-@pytest.mark.parametrize("backend", ["auto", "torch"])
-def test_run_that_names_a_gpu_without_a_driver_ends_as_a_wrong_configuration_does(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str
+@pytest.mark.parametrize(
+    ("backend", "gpu", "said"),
+    [
+        ("auto", "{devices: [0]}", "model.gpu.devices[0]: expected a GPU here, but there is no NVIDIA driver"),
+        ("torch", "{devices: [0]}", "model.gpu.devices[0]: expected a GPU here, but there is no NVIDIA driver"),
+        ("auto", "{decode: gpu}", "model.gpu: no GPU can run "),
+        ("torch", "{decode: gpu}", "model.gpu: torch 2"),
+    ],
+)
+def test_run_that_asks_for_a_gpu_without_a_driver_ends_as_a_wrong_configuration_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str, gpu: str, said: str
 ) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(
-        f"version: 1\nmodel: {{path: {SHIPPED}, backend: {backend}, gpu: {{devices: [0]}}}}\n"
+        f"version: 1\nmodel: {{path: {SHIPPED}, backend: {backend}, gpu: {gpu}}}\n"
         f"streams: [{{id: a, url: {tmp_path}/a.mp4}}]\nsinks: [{{kind: jsonl, path: {tmp_path}/out.jsonl}}]\n"
     )
 
     assert main(["run", str(path), "--log-level", "error"]) == 2
 
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("GpuError: model.gpu.devices[0]: expected a GPU here, but there is no NVIDIA driver")
+    line, *hint = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"GpuError: {said}")
+    assert len(hint) <= 1
 
 
 def gpu_schema() -> dict[str, object]:
