@@ -10,6 +10,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from pipeline.bench.shares.report import Check, Own, Part, Phase
 from pipeline.bench.shares.view import Figures, Spell, figures
 from pipeline.latency import STAGES
@@ -114,7 +116,9 @@ def judge_file(
         count("the file was never over before its phase was", ended),
         ledger(summaries, statuses),
     ]
-    return _part(spells, checks, ages, live, fps, beside)
+    alone = [status for spell, status in zip(spells, statuses, strict=True) if spell.kind == CALM]
+    part = _part(spells, checks, ages, live, fps, beside)
+    return msgspec.structs.replace(part, own_calm_ms=own_figures(alone, live))
 
 
 def engine_call_ms(statuses: Sequence[Status], cameras: Sequence[str]) -> float:

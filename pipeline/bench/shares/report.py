@@ -62,7 +62,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One part of a run: its checks, the pooled ages by kind of phase, and the phases that they are pooled from.
 
     `engine_call_ms`: the median of submission to completion. `own_ms`: by stage what the process says of the judged
-    cameras since its start, the camera in the middle.
+    cameras since its start, the camera in the middle; for a file beside cameras: of the lives with the file, and in
+    `own_calm_ms` of those without.
     """
 
     checks: list[Check]
@@ -72,6 +73,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     fps: float
     engine_call_ms: float
     own_ms: dict[str, Own]
+    own_calm_ms: dict[str, Own] | None = None
 
 
 class IsolationReport(msgspec.Struct, frozen=True, kw_only=True):
