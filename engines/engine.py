@@ -10,14 +10,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
-from engines.cuda.surfaces import Surface
-from engines.picture import Placement
 from engines.spec import ModelSpec
 from vedette.errors import EngineError
+
+if TYPE_CHECKING:
+    from engines.cuda.surfaces import Surface
+    from engines.picture import Placement
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 """Output name to array, the batch first; views into engine memory, valid until the buffer is released."""

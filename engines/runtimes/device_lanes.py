@@ -65,8 +65,15 @@ class Device(Protocol):
 class Runner(Protocol):
     """A network on one stream of the device; used by one lane. Raises EngineError, RuntimeError."""
 
+    @property
+    def takes(self) -> torch.dtype:
+        """The type of the network's own input: uint8 for levels, else that of the values which it makes of them."""
+        ...
+
     def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
         """Get ready to run on batches of `sizes`; `levels` (n, 3, H, W) uint8 is where they will lie for ever.
+
+        Of the type that it `takes`, they are the network's values, and what is written there is its input.
 
         Returns outputs of the largest size, for their shapes and types.
         """
@@ -99,7 +106,8 @@ class DeviceLane(Lane):
         self._sizes = batch_sizes(batch)
         self._stream = device.stream()
         with self._stream.here():
-            self._levels = torch.zeros((batch, 3, height, width), dtype=torch.uint8, device=device.torch_device)
+            kind = self._input_type()
+            self._levels = torch.zeros((batch, 3, height, width), dtype=kind, device=device.torch_device)
             outputs = runner.prepare(self._levels, self._sizes)
             self._prepare(outputs)
             self._stream.begin()
@@ -127,6 +135,9 @@ class DeviceLane(Lane):
         return self._given(), engine_ns
 
     # What a lane does before and after the network, on its stream; and what it then has for whoever waits.
+
+    def _input_type(self) -> torch.dtype:
+        return torch.uint8
 
     def _prepare(self, outputs: Mapping[str, Tensor]) -> None:
         """Take what `_fetch` needs; `outputs` are those of the largest batch."""

@@ -32,15 +32,20 @@ from engines.cuda.suppression import (
     scratch_bytes,
     suppression_launches,
 )
-from engines.cuda.surfaces import SURFACE, Surface, preprocess_launch, surface_records, target_record
+from engines.cuda.surfaces import SURFACE, InputType, Surface, preprocess_launch, surface_records, target_record
 from engines.engine import Outputs, Place
 from engines.picture import Placement
 from engines.runtimes.device_lanes import Device, DeviceLane, Runner
+from engines.runtimes.torch_network import levels_to_values
 from engines.spec import ModelSpec
 from engines.suppression import Rules
 from vedette.errors import EngineError, ModelError
 
 HEAD = "yolo_nas"
+
+_TYPES: dict[torch.dtype, InputType] = {
+    torch.uint8: "uint8", torch.float16: "float16", torch.float32: "float32",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +67,8 @@ class SurfaceLane(DeviceLane):
     """`engines.engine.SurfaceBuffer`."""
 
     __slots__ = (
-        "_anchors", "_constants", "_dtype", "_kernels", "_memory", "_orders", "_placements", "_rules", "_scratch",
-        "_spec", "_surfaces",
+        "_anchors", "_constants", "_dtype", "_input", "_kernels", "_memory", "_orders", "_placements", "_rules",
+        "_scratch", "_spec", "_surfaces",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +118,10 @@ class SurfaceLane(DeviceLane):
             self._surfaces.clear()
             self._placements.clear()
 
+    def _input_type(self) -> torch.dtype:
+        """The kernel writes what the network takes, whatever that is."""
+        return self._runner.takes
+
     def _prepare(self, outputs: Mapping[str, Tensor]) -> None:
         boxes, scores = outputs["boxes"], outputs["scores"]
         batch, self._anchors, classes = scores.shape
@@ -121,7 +130,8 @@ class SurfaceLane(DeviceLane):
             raise EngineError(msg)
         self._dtype: OutputType = "float16" if scores.dtype == torch.float16 else "float32"
         most = self._rules.max_objects
-        self._constants = _Constants(self._device, self._spec, self._rules, self._anchors, classes)
+        self._input = _TYPES[self._levels.dtype]
+        self._constants = _Constants(self._device, self._spec, self._input, self._rules, self._anchors, classes)
         self._orders = _Orders(self._device, batch)
         sizes = scratch_bytes(batch, self._anchors, most)
         self._scratch = {name: self._room(size) for name, size in sizes.items()}
@@ -135,14 +145,14 @@ class SurfaceLane(DeviceLane):
         orders.write(records, [self._placements[slot] for slot in range(count)])
         for slot in range(count):
             if slot not in self._surfaces:
-                self._levels[slot].copy_(self._pinned[slot], non_blocking=True)
+                self._copy(slot)
         if records:
             self._stream.after_decoder()
             self._launch(
                 self._kernels.preprocess,
                 preprocess_launch(
                     self._spec.input,
-                    "uint8",
+                    self._input,
                     len(records),
                     records=orders.surfaces,
                     target=self._constants.target,
@@ -170,6 +180,14 @@ class SurfaceLane(DeviceLane):
         rows = self._back[FOUND_OUTPUT][: self.count].numpy()
         return {FOUND_OUTPUT: rows.view(found_type(self._rules.max_objects))[:, 0]}
 
+    def _copy(self, slot: int) -> None:
+        """A picture that was written on the host, as levels."""
+        if self._input == "uint8":
+            self._levels[slot].copy_(self._pinned[slot], non_blocking=True)
+            return
+        levels = self._pinned[slot].to(self._device.torch_device, non_blocking=True).float()
+        self._levels[slot].copy_(levels * self._constants.gain + self._constants.shift)
+
     def _launch(self, kernels: Kernels, *launches: Launch) -> None:
         for launch in launches:
             kernels.launch(launch, self._stream.handle)
@@ -181,8 +199,13 @@ class SurfaceLane(DeviceLane):
 class _Constants:
     """What is the same for all runs, on the device: addresses."""
 
-    def __init__(self, device: Device, spec: ModelSpec, rules: Rules, anchors: int, classes: int) -> None:
-        target = target_record(spec.input, "uint8")
+    def __init__(
+        self, device: Device, spec: ModelSpec, kind: InputType, rules: Rules, anchors: int, classes: int
+    ) -> None:
+        target = target_record(spec.input, kind)
+        self.gain, self.shift = (
+            torch.tensor(numbers, device=device.torch_device)[:, None, None] for numbers in levels_to_values(spec.input)
+        )
         wanted = np.ones(classes, np.uint8) if rules.wanted is None else rules.wanted.astype(np.uint8)
         self._kept = [_copied(device, target), _copied(device, wanted)]
         record = rules_record(

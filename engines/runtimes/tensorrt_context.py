@@ -44,12 +44,19 @@ class ContextRunner:
         self._outputs: dict[str, Tensor] = {}
         self._size = 0
 
+    @property
+    def takes(self) -> torch.dtype:
+        own: torch.dtype = self._dtype(self._input)
+        return own if own in (torch.float16, torch.float32) else torch.uint8
+
     def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
+        self._given_values = levels.dtype != torch.uint8
         gain, shift = levels_to_values(self._spec)
         self._plain = gain == [1.0] * 3 and shift == [0.0] * 3
-        self._gain = torch.tensor(gain, device="cuda")[:, None, None]
-        self._shift = torch.tensor(shift, device="cuda")[:, None, None]
-        self._values = torch.empty_like(levels, dtype=self._dtype(self._input))
+        self._gain = torch.tensor(gain, device=levels.device)[:, None, None]
+        self._shift = torch.tensor(shift, device=levels.device)[:, None, None]
+        # Values that are given lie where TensorRT reads them; of levels they are made, in memory of our own.
+        self._values = levels if self._given_values else torch.empty_like(levels, dtype=self._dtype(self._input))
         self._context.set_tensor_address(self._input, self._values.data_ptr())
         self._shape_for(max(sizes))
         for name in self._output_names:
@@ -57,7 +64,7 @@ class ContextRunner:
             if min(shape, default=0) < 0:
                 msg = f"output {name} has a shape that depends on the picture, {shape}; expected a fixed one"
                 raise EngineError(msg)
-            self._outputs[name] = torch.empty(shape, dtype=self._dtype(name), device="cuda")
+            self._outputs[name] = torch.empty(shape, dtype=self._dtype(name), device=levels.device)
             self._context.set_tensor_address(name, self._outputs[name].data_ptr())
         for size in sizes:  # what TensorRT does at a first run is done before there is work
             self.run(levels, size)
@@ -65,11 +72,12 @@ class ContextRunner:
         return self._given()
 
     def run(self, levels: Tensor, size: int) -> Mapping[str, Tensor]:
-        # The same operations, in float32, as on the host.
-        values = levels[:size].float()
-        if not self._plain:
-            values = values * self._gain + self._shift
-        self._values[:size].copy_(values)
+        if not self._given_values:
+            # The same operations, in float32, as on the host.
+            values = levels[:size].float()
+            if not self._plain:
+                values = values * self._gain + self._shift
+            self._values[:size].copy_(values)
         self._shape_for(size)
         if not self._context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
             msg = f"{self._api.name} did not start a run: {self._said.why()}"

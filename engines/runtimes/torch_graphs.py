@@ -25,6 +25,11 @@ class GraphRunner:
         self._network = network
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
 
+    @property
+    def takes(self) -> torch.dtype:
+        """Levels: what makes values of them is in the graph."""
+        return torch.uint8
+
     def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
         """Capture for each batch size, on the current stream, reading from `levels`; the outputs of the largest."""
         pool = torch.cuda.graph_pool_handle()

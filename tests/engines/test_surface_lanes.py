@@ -120,6 +120,19 @@ class TestSurfaces:
         same(found[2], expected[2])
         assert shown(found[1]).keys() == THINGS.keys()
 
+    @pytest.mark.parametrize("takes", [torch.float16, torch.float32])
+    def test_network_that_takes_values_is_given_them_by_the_kernel(self, takes: torch.dtype) -> None:
+        """As TensorRT's networks do: nothing lies between the kernel and their input, also beside a host's picture."""
+        host = Host(takes=takes)
+        mixed: list[Picture] = [SurfaceAvPicture(frame(THINGS)), AvPicture(frame(THINGS, "yuv420p"))]
+
+        found = found_in(host.surfaces(), mixed)
+        (expected,) = found_in(host.levels(), [AvPicture(frame(THINGS))])
+
+        assert host.preprocess.launched == [f"preprocess_{str(takes).rpartition('.')[2]}"]
+        for got in found:
+            same(got, expected)
+
     def test_engine_of_host_pictures_alone_launches_no_preprocessing(self) -> None:
         host = Host()
 

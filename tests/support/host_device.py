@@ -61,6 +61,8 @@ class PlainRunner:
         self._levels: Tensor | None = None
         self.sizes: list[int] = []
 
+    takes = torch.uint8
+
     def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
         self._levels = levels
         return self.run(levels, max(sizes))
@@ -71,3 +73,18 @@ class PlainRunner:
         with torch.inference_mode():
             outputs: dict[str, Tensor] = self._network(levels[:size])
         return outputs
+
+
+class ValuesRunner(PlainRunner):
+    """A network that takes values, as TensorRT's do, in half precision or not."""
+
+    def __init__(self, network: TorchNetwork, takes: torch.dtype) -> None:
+        super().__init__(network)
+        self.takes = takes
+
+    def run(self, levels: Tensor, size: int) -> Mapping[str, Tensor]:
+        assert levels is self._levels
+        assert levels.dtype == self.takes
+        with torch.inference_mode():
+            boxes, scores = self._network.network(levels[:size].float())
+        return {"boxes": boxes, "scores": scores}

@@ -17,7 +17,7 @@ from engines.spec import InputSpec, ModelFile, ModelSpec
 from engines.spec import Tensor as TensorSpec
 from engines.suppression import rules_of
 from tests.engines.cuda.host import HostKernels
-from tests.support.host_device import HostDevice, PlainRunner
+from tests.support.host_device import HostDevice, PlainRunner, ValuesRunner
 from tests.support.models import CLASSES, LIT
 
 COLOURS = ModelSpec(name="colours", head="yolo_nas", classes=CLASSES, input=InputSpec(size=(160, 96)))
@@ -84,16 +84,21 @@ class Host:
     options: ModelOptions = field(default_factory=lambda: ModelOptions(path="none"))
     batch: int = 4
     preprocess: HostKernels = field(default_factory=lambda: HostKernels("host_preprocess"))
+    takes: torch.dtype = torch.uint8
     nms: HostKernels = field(default_factory=lambda: HostKernels("host_nms"))
 
     def surfaces(self, lanes: int = 2) -> LaneEngine:
         rules = rules_of(self.spec, self.options)
         kernels = LaneKernels(preprocess=self.preprocess, nms=self.nms)
         made = [
-            SurfaceLane(HostDevice(), PlainRunner(self.network), self.spec, rules, kernels, self.batch, index)
+            SurfaceLane(HostDevice(), self._runner(), self.spec, rules, kernels, self.batch, index)
             for index in range(lanes)
         ]
         return LaneEngine(made, self.spec, "surfaces on the host")
+
+    def _runner(self) -> PlainRunner:
+        network = self.network
+        return PlainRunner(network) if self.takes == torch.uint8 else ValuesRunner(network, self.takes)
 
     def levels(self, lanes: int = 2) -> LaneEngine:
         size = self.spec.input.size
