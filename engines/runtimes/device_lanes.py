@@ -34,6 +34,10 @@ class Stream(Protocol):
         """What torch is asked within is done on this stream, and on its device."""
         ...
 
+    def named(self, name: str) -> AbstractContextManager[object]:
+        """What is begun within carries that name in a profiler."""
+        ...
+
     def begin(self) -> None:
         """A run begins: its time counts from when the device gets here."""
         ...
@@ -95,7 +99,7 @@ def batch_sizes(most: int) -> tuple[int, ...]:
 class DeviceLane(Lane):
     """One lane; everything it needs is taken when it is made. Raises RuntimeError, EngineError."""
 
-    __slots__ = ("_back", "_device", "_levels", "_pinned", "_runner", "_sizes", "_stream")
+    __slots__ = ("_back", "_device", "_levels", "_names", "_pinned", "_runner", "_sizes", "_stream")
 
     def __init__(self, device: Device, runner: Runner, size_wh: SizeWH, batch: int, index: int) -> None:
         width, height = size_wh
@@ -104,6 +108,7 @@ class DeviceLane(Lane):
         self._device = device
         self._runner = runner
         self._sizes = batch_sizes(batch)
+        self._names = {size: f"vedette: network, batch {size}" for size in self._sizes}
         self._stream = device.stream()
         with self._stream.here():
             kind = self._input_type()
@@ -119,8 +124,12 @@ class DeviceLane(Lane):
         try:
             with self._stream.here():
                 self._stream.begin()
-                self._fill(count)
-                self._fetch(self._runner.run(self._levels, size), count)
+                with self._stream.named("vedette: input"):
+                    self._fill(count)
+                with self._stream.named(self._names[size]):
+                    outputs = self._runner.run(self._levels, size)
+                with self._stream.named("vedette: output"):
+                    self._fetch(outputs, count)
                 self._stream.end()
         except RuntimeError as error:
             msg = f"the GPU did not start a run: {one_line(error)}"

@@ -219,6 +219,16 @@ class TestSurfaces:
         found_in(engine, [SurfaceAvPicture(frame(THINGS))])
         assert stream.waited_for_decoders == 1
 
+    def test_what_a_profiler_is_shown_has_names(self) -> None:
+        engine = Host().surfaces(lanes=1)
+        (lane,) = engine._lanes
+        assert isinstance(lane, SurfaceLane)
+        stream: Any = lane._stream
+
+        found_in(engine, [SurfaceAvPicture(frame(THINGS)) for _ in range(3)])
+
+        assert stream.names == ["vedette: input", "vedette: network, batch 4", "vedette: output"]
+
     def test_place_of_its_buffers_is_the_device(self) -> None:
         buffer = Host().surfaces().acquire()
         assert buffer is not None
