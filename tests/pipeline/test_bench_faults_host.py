@@ -87,20 +87,29 @@ def test_time_that_the_clock_leapt_over_has_no_moment() -> None:
 
 def test_times_of_capture_may_be_off_by_what_they_say_and_no_more() -> None:
     host = HostTime(WALL, [step(10, 3600), step(12, 0)])
-    late = 2 * S
+    calm = [Strike(begin_ns=0, end_ns=0)]
     right = [seen(taken(1, 5), 5.1), seen(taken(2, 3611), 11.1), seen(taken(3, 3611.9), 12.5)]
+    across = [seen(taken(6, 11.95), 12.05)]  # arrived before the clock was put right, looked at afterwards
     held = [seen(taken(4, 3612, error_ms=3_592_500.0), 20)]
 
-    assert list(check_capture_times([*right, *held], host, late)) == []
+    assert list(check_capture_times([*right, *across, *held], host, calm, 0)) == []
     for wrong in (taken(5, 3611.9), taken(5, 25), taken(5, 10)):
-        (broken,) = check_capture_times([seen(wrong, 20)], host, late)
+        (broken,) = check_capture_times([seen(wrong, 20)], host, calm, 0)
         assert broken.promise == "times of capture are right"
+
+
+def test_frame_may_be_read_late_around_a_fault_and_only_there() -> None:
+    host, frames = HostTime(WALL, []), [seen(taken(1, 50), 60)]
+
+    assert list(check_capture_times(frames, host, [Strike(begin_ns=50 * S, end_ns=59 * S)], 0)) == []
+    assert list(check_capture_times(frames, host, [Strike(begin_ns=0, end_ns=S)], 8 * S)) == []
+    assert len(list(check_capture_times(frames, host, [Strike(begin_ns=0, end_ns=S)], 0))) == 1
 
 
 def test_frame_that_comes_again_is_looked_at_once() -> None:
     host = HostTime(WALL, [])
 
-    assert list(check_capture_times([seen(taken(1, 5), 5.1), seen(taken(1, 5), 60)], host, S)) == []
+    assert list(check_capture_times([seen(taken(1, 5), 5.1), seen(taken(1, 5), 60)], host, [], 0)) == []
 
 
 def test_new_connection_is_a_violation_only_where_nothing_else_struck() -> None:

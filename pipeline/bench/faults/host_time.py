@@ -5,10 +5,11 @@ In:  the steps as they were made, what was read when. Out: wall times, moments, 
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 
-from pipeline.bench.faults.recovery import Strike
+from pipeline.bench.faults.recovery import Strike, calm_times
 from pipeline.bench.faults.stepped_clock import Step
 from pipeline.bench.faults.subscriber import Seen
 from pipeline.bench.faults.verdict import Broken
@@ -17,6 +18,10 @@ from vedette.messages import FrameMessage
 _S = 1_000_000_000
 # What a fault broke may fail once more after it: so long after one a new connection is not the step's doing.
 _CALM_BEFORE_NS, _CALM_AFTER_NS = 8 * _S, 3 * _S
+# From capture to reading: what a busy machine takes, what an outage of Redis or a pause of the camera holds up, and how
+# long after it that is over.
+_LATE_NS, _LATE_UNDER_A_FAULT_NS, _AFTER_NS = 3 * _S, 15 * _S, 5 * _S
+_LONG_AGO_NS = -(1 << 62)
 
 
 class HostTime:
@@ -25,10 +30,10 @@ class HostTime:
     def __init__(self, wall_of_mono_ns: int, steps: Sequence[Step]) -> None:
         self._wall_of_mono_ns = wall_of_mono_ns
         ordered = sorted(steps, key=lambda step: step.at_ns)
-        ends = [*(step.at_ns for step in ordered), None]
-        offsets = [0, *(step.offset_ns for step in ordered)]
-        begins = [None, *ends[:-1]]
-        self._spans = list(zip(begins, ends, offsets, strict=True))
+        self._begins_ns = [_LONG_AGO_NS, *(step.at_ns for step in ordered)]
+        ends_ns = [*(step.at_ns for step in ordered), -_LONG_AGO_NS]
+        offsets_ns = [0, *(step.offset_ns for step in ordered)]
+        self._spans = list(zip(self._begins_ns, ends_ns, offsets_ns, strict=True))
 
     def moment_ns(self, wall_ns: int, latest_ns: int) -> int:
         """The monotonic time at which the host's clock said `wall_ns`; of several the last one up to `latest_ns`.
@@ -38,27 +43,34 @@ class HostTime:
         found = latest_ns
         for begin_ns, end_ns, offset_ns in self._spans:
             at_ns = wall_ns - offset_ns - self._wall_of_mono_ns
-            if (begin_ns is None or at_ns >= begin_ns) and (end_ns is None or at_ns < end_ns) and at_ns <= latest_ns:
+            if begin_ns <= at_ns < end_ns and at_ns <= latest_ns:
                 found = at_ns
         return found
 
     def walls_ns(self, since_ns: int, until_ns: int) -> list[tuple[int, int]]:
-        """What the clock said between the two moments: spans of wall time, one for each offset in force."""
+        """The time between the two moments as wall time, once with each offset that was in force then.
+
+        Who reads the clock after a step calls what was before it, too, by its new time.
+        """
+        first = bisect.bisect_right(self._begins_ns, since_ns) - 1
         spans = []
-        for begin_ns, end_ns, offset_ns in self._spans:
-            first_ns = since_ns if begin_ns is None else max(since_ns, begin_ns)
-            last_ns = until_ns if end_ns is None else min(until_ns, end_ns)
-            if first_ns <= last_ns:
-                wall_ns = self._wall_of_mono_ns + offset_ns
-                spans.append((first_ns + wall_ns, last_ns + wall_ns))
+        for begin_ns, _, offset_ns in itertools.islice(self._spans, first, None):
+            if begin_ns > until_ns:
+                break
+            wall_ns = self._wall_of_mono_ns + offset_ns
+            spans.append((since_ns + wall_ns, until_ns + wall_ns))
         return spans
 
 
-def check_capture_times(frames: Sequence[Seen], host: HostTime, late_ns: int) -> Iterator[Broken]:
+def check_capture_times(
+    frames: Sequence[Seen], host: HostTime, strikes: Sequence[Strike], lapse_ns: int
+) -> Iterator[Broken]:
     """A camera's times of capture are right by the host's clock, within what each says of its own error.
 
-    `frames`: of one camera; each is looked at when it is first seen, at most `late_ns` after it was taken.
+    `frames`: of one camera; each is looked at when it is first seen. How long before it was taken: 3 s at most, 15 s
+    around what strikes the camera or Redis (`strikes`), and `lapse_ns` more, the longest that the machine stood still.
     """
+    calm = calm_times(strikes, frames[-1].at_ns + 1) if frames else []
     known: set[tuple[str, int]] = set()
     for entry in frames:
         frame = entry.message
@@ -67,6 +79,7 @@ def check_capture_times(frames: Sequence[Seen], host: HostTime, late_ns: int) ->
             continue
         known.add((frame.run, frame.n))
         error_ns = int(frame.clock_error_ms * 1e6)
+        late_ns = lapse_ns + (_LATE_NS if _is_calm(calm, entry.at_ns) else _LATE_UNDER_A_FAULT_NS)
         spans = host.walls_ns(entry.at_ns - late_ns, entry.at_ns)
         if not any(begin - error_ns <= frame.wall_ns <= end + error_ns for begin, end in spans):
             off_s = (frame.wall_ns - spans[-1][1]) / 1e9
@@ -83,13 +96,26 @@ def check_no_reconnect(frames: Sequence[Seen], steps: Sequence[Step], strikes: S
         since_ns, until_ns = step.at_ns - _CALM_BEFORE_NS, step.at_ns + _CALM_AFTER_NS
         if any(strike.begin_ns <= until_ns and strike.end_ns >= since_ns for strike in strikes):
             continue
-        near = [entry for entry in frames if since_ns <= entry.at_ns <= until_ns]
+        first = bisect.bisect_left(frames, since_ns, key=_at_ns)
+        near = frames[first : bisect.bisect_right(frames, until_ns, key=_at_ns)]
         for before, after in itertools.pairwise(near):
             if after.at_ns >= step.at_ns and _connection(before) != _connection(after):
                 what = (
                     f"{_connection(after)} after {_connection(before)}, where nothing but the host's clock had changed"
                 )
                 yield Broken(at_ns=after.at_ns, promise="the host's clock ends nothing", whom=after.stream, what=what)
+
+
+def _is_calm(calm: Sequence[tuple[int, int, int]], at_ns: int) -> bool:
+    index = bisect.bisect_right(calm, at_ns, key=lambda one: one[0]) - 1
+    if index < 0:
+        return False
+    begin_ns, until_ns, extra_ns = calm[index]
+    return begin_ns + extra_ns + _AFTER_NS <= at_ns < until_ns
+
+
+def _at_ns(entry: Seen) -> int:
+    return entry.at_ns
 
 
 def _connection(entry: Seen) -> str:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
+from pipeline.bench.faults.camera_verdict import CameraRun, Struck, check_host, recovery, silences
 from pipeline.bench.faults.child import ChildError, Life
 from pipeline.bench.faults.disk import why_no_disk
 from pipeline.bench.faults.footage import FILE_FRAMES
-from pipeline.bench.faults.host_time import HostTime, check_capture_times, check_no_reconnect
-from pipeline.bench.faults.recovery import Recovered, Strike, Wait, check_recovery, redis_backoff_ns
+from pipeline.bench.faults.host_time import HostTime
+from pipeline.bench.faults.recovery import Recovered
 from pipeline.bench.faults.report import Counts, Done, FaultReport, LifeReport, Violation
 from pipeline.bench.faults.sampler import Sampler, growth
 from pipeline.bench.faults.schedule import ALL, CAMERAS, ENDING, FILE, MOUNTED, Fault, FaultKind, draw, lane_of
-from pipeline.bench.faults.site import CAMERA_PASSWORD, READ_TIMEOUT_S, REDIS_PASSWORD, FaultSite
-from pipeline.bench.faults.stepped_clock import Step
+from pipeline.bench.faults.site import CAMERA_PASSWORD, REDIS_PASSWORD, FaultSite
 from pipeline.bench.faults.subscriber import FaultSubscriber, Seen
 from pipeline.bench.faults.verdict import Broken, LifeSeen, check_end, check_growth, judge, limited
 from pipeline.bench.measure import machine_facts, package_versions
@@ -30,30 +28,13 @@ from stages.options import SpoolOptions
 from stages.types import Clock
 from vedette import __version__
 from vedette.errors import SinkError
-from vedette.messages import FrameMessage, GapEvent, StreamState
+from vedette.messages import FrameMessage, GapEvent
 
 _START_S = 60.0
 _SETTLE_S = 60.0
 _LOOK_S = 0.05
 _END_NS = 90_000_000_000
 _LED = 8
-_WAITING = re.compile(r"waiting ([0-9.]+) s before attempt")
-# What a camera's own clock says, or how large its picture is, must not keep a single frame away.
-_HARMLESS: frozenset[FaultKind] = frozenset(
-    {"camera-clock", "camera-size", "disk-full", "disk-limit", "disk-read-only", "host-clock"}
-)
-# A frame is read so long after it was taken, at most: what an outage of Redis and a pause of the process can hold up.
-_LATE_NS = 15_000_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Struck:
-    """A fault as it was done, monotonic; `mending_ns`: when its end began, which may take a while (a start)."""
-
-    fault: Fault
-    begin_ns: int
-    mending_ns: int
-    end_ns: int
 
 
 class _Run:
@@ -236,9 +217,19 @@ def _judged(
     seen = run.subscriber.seen()
     lives = [_life(life, run.end_ns) for life in site.lives]
     host = HostTime(clock.wall_ns() - clock.mono_ns(), site.host_clock.steps)
-    recovered = {camera: _recovery(camera, run, seen, slack_s, host) for camera in CAMERAS}
-    broken = [*run.broken, *judge(seen, lives), *_silences(recovered), *_secrets(run, site, seen)]
-    broken += [one for camera in CAMERAS for one in _steps(camera, run, seen, host, site.host_clock.steps)]
+    recovered: list[Recovered] = []
+    broken = [*run.broken, *judge(seen, lives), *_secrets(run, site, seen)]
+    for camera in CAMERAS:
+        part = CameraRun(
+            camera=camera,
+            struck=run.struck,
+            seen=seen,
+            begin_ns=run.begin_ns,
+            end_ns=run.end_ns,
+            lapse_ns=run.longest_lapse_ns,
+        )
+        recovered.append(recovery(part, host, slack_s))
+        broken += [*silences(camera, recovered[-1]), *check_host(part, host, site.host_clock.steps)]
     broken += [
         Broken(at_ns=at_ns, promise="only the lease's holder publishes", whom=stream, what=what)
         for at_ns, stream, what in site.lease_breaches
@@ -281,8 +272,8 @@ def _judged(
             events=sum(entry.stream == "events" for entry in seen),
             gaps_told=len(gaps),
             frames_told_lost=sum(gap.count for gap in gaps if gap.what == "frames"),
-            recoveries_checked=sum(one.checked for one in recovered.values()),
-            slowest_recovery_s=round(max(one.slowest_ns for one in recovered.values()) / 1e9, 3),
+            recoveries_checked=sum(one.checked for one in recovered),
+            slowest_recovery_s=round(max(one.slowest_ns for one in recovered) / 1e9, 3),
             ledgers_checked=sum(not life.killed for life in lives),
             statuses_checked=len(run.sampler.samples),
             longest_lapse_s=round(run.longest_lapse_ns / 1e9, 3),
@@ -316,61 +307,6 @@ def _life(life: Life, end_ns: int) -> LifeSeen:
         leased=frozenset(life.leased),
         log=life.log,
     )
-
-
-def _recovery(camera: str, run: _Run, seen: Sequence[Seen], slack_s: float, host: HostTime) -> Recovered:
-    frames = sorted(entry.at_ns for entry in seen if entry.stream == camera)
-    waits = []
-    for entry in seen:
-        state = entry.message
-        if isinstance(state, StreamState) and state.stream == camera and state.state == "waiting":
-            told = _WAITING.search(state.detail)
-            wait_ns = int(float(told[1]) * 1e9) if told else 0
-            waits.append(Wait(at_ns=host.moment_ns(state.wall_ns, entry.at_ns), wait_ns=wait_ns))
-    strikes = [strike for one in run.struck for strike in _strikes(one, camera)]
-    start = Strike(begin_ns=run.begin_ns, end_ns=run.begin_ns)
-    return check_recovery([start, *strikes], frames, waits, run.end_ns, int(slack_s * 1e9))
-
-
-def _strikes(struck: Struck, camera: str) -> Iterable[Strike]:
-    fault = struck.fault
-    if fault.kind in _HARMLESS:
-        return
-    if fault.kind == "lease-taken":
-        # The stream itself is away all the time; the others while the process is started again.
-        begin_ns = struck.begin_ns if fault.target == camera else struck.mending_ns
-        yield Strike(begin_ns=begin_ns, end_ns=struck.end_ns)
-    elif fault.target in ("", camera):
-        extra_ns = 0
-        if fault.kind.startswith("redis-"):
-            extra_ns = redis_backoff_ns(struck.end_ns - struck.begin_ns)
-        elif fault.kind == "camera-garble":
-            # A length that was changed swallows what follows, until it is complete or nothing has come for too long.
-            extra_ns = int(READ_TIMEOUT_S * 1e9)
-        yield Strike(begin_ns=struck.begin_ns, end_ns=struck.end_ns, extra_ns=extra_ns)
-
-
-def _steps(camera: str, run: _Run, seen: Sequence[Seen], host: HostTime, steps: Sequence[Step]) -> Iterable[Broken]:
-    """What the steps of the host's clock did to a camera. What strikes Redis alone ends no connection of a camera's."""
-    frames = [entry for entry in seen if entry.stream == camera]
-    strikes = [
-        strike for one in run.struck if not one.fault.kind.startswith("redis-") for strike in _strikes(one, camera)
-    ]
-    start = Strike(begin_ns=run.begin_ns, end_ns=run.begin_ns)
-    yield from check_capture_times(frames, host, _LATE_NS + run.longest_lapse_ns)
-    yield from check_no_reconnect(frames, steps, [start, *strikes])
-
-
-def _silences(recovered: dict[str, Recovered]) -> Iterable[Broken]:
-    for camera, one in recovered.items():
-        for silence in one.silences:
-            came = (
-                "none came"
-                if silence.came_ns is None
-                else f"one came {(silence.came_ns - silence.due_ns) / 1e9:.1f} s late"
-            )
-            what = f"calm since {(silence.due_ns - silence.calm_ns) / 1e9:.1f} s before a frame was due, and {came}"
-            yield Broken(at_ns=silence.due_ns, promise="recovery within back-off and slack", whom=camera, what=what)
 
 
 def _secrets(run: _Run, site: FaultSite, seen: Sequence[Seen]) -> Iterable[Broken]:
