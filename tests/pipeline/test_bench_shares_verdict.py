@@ -85,6 +85,20 @@ def test_a_p95_that_grows_by_a_fifth_is_found_for_the_trouble_that_did_it() -> N
     assert "+20.5%" in next(check.found for check in part.checks if not check.holds)
 
 
+def test_a_trouble_is_held_to_the_calm_around_it_and_the_median_of_several_counts() -> None:
+    kinds = [(CALM, 20.0), ("killed", 21.0), (CALM, 20.0), (CALM, 60.0), ("killed", 66.0), (CALM, 60.0), (CALM, 20.0)]
+    kinds += [("killed", 90.0), (CALM, 20.0)]
+    spells = [
+        replace(spell, kind=kind, frames=some_views(OTHERS, range(100), age_ms=age_ms))
+        for (kind, age_ms), spell in zip(kinds, [*phases(), *phases()], strict=False)
+    ]
+
+    part = struck(spells, status=a_report(CAMERAS, reconnections={STRUCK: 3}))
+
+    assert broken(part.checks) == []
+    assert "+10.0% against the calm around it" in part.checks[1].found
+
+
 def test_a_few_old_frames_are_no_growth_of_the_p95() -> None:
     spells = phases()
     late = [replace(view, age_ns=S) for view in spells[1].frames[:30]]
