@@ -84,7 +84,9 @@ def stream_fingerprint(config: Config, stream: StreamOptions) -> str:
     Where the stream and the model come from is not in it, nor on which GPUs it runs, nor is anything secret; hash those
     files beside it.
     """
-    model = {key: value for key, value in msgspec.to_builtins(config.model).items() if key not in {"path", "name", "gpu"}}
+    model = {
+        key: value for key, value in msgspec.to_builtins(config.model).items() if key not in {"path", "name", "gpu"}
+    }
     own = msgspec.to_builtins(stream, enc_hook=str)
     settings = {
         "model": model,

@@ -87,9 +87,7 @@ def test_a_model_that_ships_is_known_by_its_name(tmp_path: Path) -> None:
 
 
 def test_a_model_has_a_name_or_a_path(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match="model: expected the name of a model that ships, such as vedette-n"
-    ):
+    with pytest.raises(ConfigError, match="model: expected the name of a model that ships, such as vedette-n"):
         load(tmp_path, GOOD.replace("path: model.onnx, ", ""))
 
 
