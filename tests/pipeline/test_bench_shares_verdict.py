@@ -253,6 +253,7 @@ def test_one_frame_in_a_thousand_may_be_older() -> None:
     ]
     assert staleness(aged(4)).verdict == "broken"
     assert staleness(aged(3)).ages_ms.max == 200.0
+    assert staleness(aged(4)).older == 4
 
 
 def test_an_age_that_grows_is_seen_in_its_tenths() -> None:

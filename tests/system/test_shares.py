@@ -54,7 +54,7 @@ def test_a_camera_that_is_killed_costs_the_others_no_frame(tmp_path: Path) -> No
 
 
 def test_too_many_frames_are_read_and_counted_and_nothing_connects_again(tmp_path: Path) -> None:
-    words = ["--cameras", "6", "--seconds", "3", "--capacity-seconds", "1"]
+    words = ["--model", "vedette-n-416", "--cameras", "6", "--seconds", "3", "--capacity-seconds", "1"]
 
     report = bench(tmp_path / "staleness.json", "staleness", *words)
 

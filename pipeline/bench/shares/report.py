@@ -96,7 +96,8 @@ class QueueSample(msgspec.Struct, frozen=True, kw_only=True):
 class StalenessReport(msgspec.Struct, frozen=True, kw_only=True):
     """`capacity_fps`: what the engine did with a file alone, before and after. `offered_fps`: all cameras together.
 
-    `from_capture_ms`: ages counted from when the camera began to send the picture: one frame period more.
+    `older`: analysed frames that were older than `limit_ms`. `from_capture_ms`: ages counted from when the camera
+    began to send the picture: one frame period more.
     """
 
     verdict: str
@@ -113,6 +114,7 @@ class StalenessReport(msgspec.Struct, frozen=True, kw_only=True):
     engine_call_ms: float
     own_ms: dict[str, Own]
     limit_ms: float
+    older: int
     ages_ms: Figures
     from_capture_ms: Figures
     ages_by_tenth_ms: list[Figures]

@@ -55,6 +55,7 @@ def judge_staleness(seen: Overload, *, capacity_fps: Sequence[float], setting: S
     limit_ms = 1e3 / seen.fps + CALLS * call_ms
     ages = figures(seen.frames)
     oldest_ms = percentile(sorted(view.age_ns / 1e6 for view in seen.frames), PERCENT)
+    older = sum(view.age_ns / 1e6 > limit_ms for view in seen.frames)
     rates = [sum(view.stream == name for view in seen.frames) / seen.seconds for name in cameras]
     again = sum(sum(report.totals.reconnections.values()) for report in seen.after.streams.values())
     checks = [
@@ -68,7 +69,8 @@ def judge_staleness(seen: Overload, *, capacity_fps: Sequence[float], setting: S
         Check(
             promise="an analysed frame is at most one frame period and three engine calls old",
             holds=oldest_ms <= limit_ms,
-            found=f"{oldest_ms:.1f} ms for {PERCENT:g} % of {ages.frames} (p50 {ages.p50:.1f}, max {ages.max:.1f})",
+            found=f"{PERCENT:g} % are at most {oldest_ms:.1f} ms old (p50 {ages.p50:.1f}, p99 {ages.p99:.1f}, max "
+            f"{ages.max:.1f}); {older} of {ages.frames} are older than the limit",
             limit=f"{limit_ms:.1f} ms: {1e3 / seen.fps:.0f} and {CALLS} times {call_ms:.2f}",
             timed=True,
         ),
@@ -98,6 +100,7 @@ def judge_staleness(seen: Overload, *, capacity_fps: Sequence[float], setting: S
         engine_call_ms=round(call_ms, 2),
         own_ms=own_figures([seen.after], cameras),
         limit_ms=round(limit_ms, 2),
+        older=older,
         ages_ms=ages,
         from_capture_ms=_older(ages, 1e3 / seen.fps),
         ages_by_tenth_ms=_by_tenth(seen),
