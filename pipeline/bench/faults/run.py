@@ -31,7 +31,7 @@ from vedette.errors import SinkError
 from vedette.messages import FrameMessage, GapEvent
 
 _START_S = 60.0
-_SETTLE_S = 60.0
+_SETTLE_S = 120.0
 _LOOK_S = 0.05
 _END_NS = 90_000_000_000
 _LED = 8
@@ -128,16 +128,16 @@ class _Run:
         return not self._stop.is_set() and not self._clock.wait(self._stop, max(0.0, left_s))
 
     def _settle(self) -> None:
-        """Until every camera's frames flow again and the file is over, or for a minute: the verdict says which."""
+        """Until every camera's frames flow again and the file is whole, or for two minutes: the verdict says which."""
         since_ns = self._clock.mono_ns()
 
         def calm() -> bool:
-            return all(self.subscriber.last_ns(name) > since_ns for name in CAMERAS) and self._file_is_over(since_ns)
+            return all(self.subscriber.last_ns(name) > since_ns for name in CAMERAS)
 
-        self._wait(_SETTLE_S, calm)
+        def whole() -> bool:
+            return self.subscriber.frames_of_the_file() >= FILE_FRAMES
 
-    def _file_is_over(self, since_ns: int) -> bool:
-        return self._clock.mono_ns() - max(since_ns, self.subscriber.last_ns(FILE)) > 1_000_000_000
+        self._wait(_SETTLE_S, lambda: calm() and whole())
 
     def _wait(self, timeout_s: float | None, done: Callable[[], bool]) -> None:
         end_ns = None if timeout_s is None else self._clock.mono_ns() + int(timeout_s * 1e9)

@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from pipeline.bench.faults.redis_server import RedisServer
+from pipeline.bench.faults.schedule import FILE
 from stages.types import Clock
 from vedette.messages import Message, UnknownEvent, decode_message
 
@@ -52,6 +53,7 @@ class FaultSubscriber:
         self._lock = threading.Lock()
         self._seen: list[Seen] = []
         self._last_frame_ns: dict[str, int] = {}
+        self._of_the_file: set[int] = set()
         self._thread = threading.Thread(target=self._run, name="faults:subscriber", daemon=True)
         self.failure: Exception | None = None
 
@@ -71,6 +73,11 @@ class FaultSubscriber:
         """When the stream's last entry was read; 0 for never."""
         with self._lock:
             return self._last_frame_ns.get(stream, 0)
+
+    def frames_of_the_file(self) -> int:
+        """How many different frames of the file have been read."""
+        with self._lock:
+            return len(self._of_the_file)
 
     def _run(self) -> None:
         era, last, over = -1, dict[str, str](), False
@@ -110,4 +117,6 @@ class FaultSubscriber:
                 with self._lock:
                     self._seen.append(seen)
                     self._last_frame_ns[stream] = now_ns
+                    if stream == FILE:
+                        self._of_the_file.add(seen.message.n)
         return bool(answer)
