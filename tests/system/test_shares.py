@@ -1,7 +1,7 @@
 """`vedette bench isolation` and `vedette bench staleness` for real, as short as they can be.
 
-What is counted must hold: nothing connects again, every ledger closes. What depends on the machine's speed (also whether
-a frame gives way to a newer one) is measured and not asserted; that it is judged rightly is in
+What is counted must hold: nothing connects again, every ledger closes. What depends on the machine's speed, such as
+whether a frame gives way to a newer one, is measured and not asserted; that it is judged rightly is in
 tests/pipeline/test_bench_shares_verdict.py.
 """
 
