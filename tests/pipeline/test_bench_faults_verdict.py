@@ -127,6 +127,13 @@ def test_hole_that_a_kill_left_untold_is_forgiven_only_close_to_it() -> None:
     assert verdict(entries, [life(killed=True, asked_ns=60 * S)]) == ["no hole but told ones: gate"]
 
 
+def test_hole_that_could_be_told_to_no_disk_is_forgiven_only_where_it_was_away_to_the_end() -> None:
+    entries = without(good(), frame=4)
+
+    assert verdict(entries, [life(disk_away_ns=5 * S)]) == []
+    assert verdict(entries, [life(disk_away_ns=60 * S)]) == ["no hole but told ones: gate"]
+
+
 def test_frames_out_of_order() -> None:
     assert "frames in order: gate" in verdict([*good(), seen(frame(3), 20)])
 
@@ -159,6 +166,7 @@ def test_ledger_that_does_not_balance() -> None:
 def test_frames_that_the_ledger_calls_published_and_nobody_saw() -> None:
     text = msgspec.json.encode(SUMMARY).replace(b'"published":10', b'"published":12').replace(b'"superseded":2', b'"superseded":0')  # fmt: skip # noqa: E501
     assert verdict(good(), [life(msgspec.json.decode(text))]) == ["every ledger closes: gate"]
+    assert verdict(good(), [life(msgspec.json.decode(text), disk_away_ns=99 * S)]) == []
 
 
 def test_process_that_ends_badly() -> None:

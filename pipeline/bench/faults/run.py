@@ -215,7 +215,7 @@ def _judged(
     soak: bool,
 ) -> FaultReport:
     seen = run.subscriber.seen()
-    lives = [_life(life, run.end_ns) for life in site.lives]
+    lives = [_life(life, run) for life in site.lives]
     host = HostTime(clock.wall_ns() - clock.mono_ns(), site.host_clock.steps)
     recovered: list[Recovered] = []
     broken = [*run.broken, *judge(seen, lives), *_secrets(run, site, seen)]
@@ -296,11 +296,20 @@ def _judged(
     )
 
 
-def _life(life: Life, end_ns: int) -> LifeSeen:
+def _life(life: Life, run: _Run) -> LifeSeen:
+    ended_ns = life.ended_ns or run.end_ns
     return LifeSeen(
         started_ns=life.started_ns,
-        asked_ns=life.asked_ns or end_ns,
-        ended_ns=life.ended_ns or end_ns,
+        asked_ns=life.asked_ns or run.end_ns,
+        ended_ns=ended_ns,
+        disk_away_ns=min(
+            (
+                one.begin_ns
+                for one in run.struck
+                if one.fault.kind.startswith("disk-") and one.begin_ns <= ended_ns <= one.end_ns
+            ),
+            default=None,
+        ),
         killed=life.killed,
         status=life.status,
         summary=life.summary,

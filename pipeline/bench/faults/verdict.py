@@ -20,6 +20,7 @@ from vedette.messages import FrameMessage, GapEvent
 _S = 1_000_000_000
 # A gap is told within a second of its first drop once it can be; who is killed before has not told it.
 _GAP_GRACE_NS = 4 * _S
+_TELL_NS = _S
 _MOST = 50
 _MOST_AN_HOUR = 1.0
 _LONG_ENOUGH_S = 1800.0
@@ -37,7 +38,10 @@ class Broken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LifeSeen:
-    """One life of the process. `asked_ns`: when it was told to end; `leased`: streams whose lease another had."""
+    """One life of the process. `asked_ns`: when it was told to end; `leased`: streams whose lease another had.
+
+    `disk_away_ns`: since when its disk had taken nothing when it ended: what it had to tell it could promise to nobody.
+    """
 
     started_ns: int
     asked_ns: int
@@ -46,6 +50,7 @@ class LifeSeen:
     status: int | None
     summary: Any
     leased: frozenset[str]
+    disk_away_ns: int | None = None
     log: Sequence[str] = field(default_factory=tuple)
 
 
@@ -148,14 +153,17 @@ def check_holes(seen: Sequence[Seen], lives: Sequence[LifeSeen]) -> Iterator[Bro
             n, last = _frame(entry).n, 0 if previous is None else _frame(previous).n
             missing = set(range(last + 1, n)) - told.get((stream, run), set())
             forgot = previous is not None and previous.era != entry.era
-            if missing and not forgot and not _killed_soon(entry, lives):
+            if missing and not forgot and not any(_untold(entry, life) for life in lives):
                 what = f"run {run}: frames {_spans(missing)} are neither there nor told as a gap"
                 yield Broken(at_ns=entry.at_ns, promise="no hole but told ones", whom=stream, what=what)
             previous = entry
 
 
-def _killed_soon(entry: Seen, lives: Sequence[LifeSeen]) -> bool:
-    return any(life.killed and 0 <= life.asked_ns - entry.at_ns <= _GAP_GRACE_NS for life in lives)
+def _untold(entry: Seen, life: LifeSeen) -> bool:
+    """Whether a hole before this entry is one that the process had no way, or no time, to tell of before its end."""
+    if life.killed and 0 <= life.asked_ns - entry.at_ns <= _GAP_GRACE_NS:
+        return True
+    return life.disk_away_ns is not None and life.disk_away_ns - _TELL_NS <= entry.at_ns <= life.ended_ns
 
 
 # ── lives ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,7 +212,8 @@ def check_ledgers(seen: Sequence[Seen], lives: Sequence[LifeSeen]) -> Iterator[B
             )
             last = max(_frame(entry).n for entry in entries)
             tail = {n for n in missing if n > last}
-            if tail and not any(entry.era != entries[-1].era for entry in seen if entry.at_ns > entries[-1].at_ns):
+            forgot = any(entry.era != entries[-1].era for entry in seen if entry.at_ns > entries[-1].at_ns)
+            if tail and not forgot and life.disk_away_ns is None:
                 yield _ledger_broken(
                     life, name, f"run {run}: frames {_spans(tail)} are neither there nor told as a gap"
                 )
