@@ -83,7 +83,8 @@ class Checks:
         self._unique(sinks, "path", {path: self._place(v["path"]) for path, v in sinks.items() if "path" in v})
         self._unique(sinks, "spool.path", self._spools(sinks))
         self._unique(sinks, "prefix", _redis_keys(sinks))
-        self._model(self.converted.given.get("model", {}))
+        if "model" in self.converted.given:
+            self._model(self.converted.given["model"])
         self._http(self.converted.given.get("http", {}))
 
     def _report(self, path: str, text: str) -> None:
