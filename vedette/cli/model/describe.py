@@ -1,10 +1,9 @@
-"""`vedette model describe FILE`: what a model file is, what it finds, and how its input is filled."""
+"""`vedette model describe MODEL`: what a model file is, what it finds, and how its input is filled."""
 
 from __future__ import annotations
 
 import argparse
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    describe.add_argument("file", type=Path, metavar="FILE", help="a model (.onnx)")
+    describe.add_argument("file", metavar="MODEL", help="a model (.onnx), or one that ships (vedette-n)")
     describe.add_argument("--json", action="store_true", help="print it as JSON on standard output")
     describe.set_defaults(run=run)
 
@@ -51,8 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     from engines.heads import build_head
     from engines.runtimes import read_model_file
     from engines.spec import find_spec
+    from engines.weights import find_model
 
-    file = read_model_file(arguments.file)
+    file = read_model_file(find_model(arguments.file))
     found = find_spec(file)
     build_head(found.spec).check({tensor.name: tensor.shape for tensor in file.outputs})
     print(_json(file, found) if arguments.json else _text(file, found))
