@@ -18,8 +18,8 @@ _FILES: dict[str, str] = {
     "vedette-n-416": "vedette-n_416x256-int8-unsigned.onnx",
     "vedette-n-seed": "vedette-n-seed_416x256.onnx",
 }
-"""The default is the one in INT8 for CPUs; beside it lie `…-int8-signed.onnx`, for TensorRT, and `vedette-n.pth`, to
-train on from. The seed is what it was trained from: small, weak, and what the tests run.
+"""The default is the one in INT8, which TensorRT takes, too; beside it lies `vedette-n.pth`, to train on from. The
+seed is what it was trained from: small, weak, and what the tests run.
 """
 
 
