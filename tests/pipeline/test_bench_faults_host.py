@@ -10,6 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.bench.faults.camera_verdict import CameraRun, check_host
 from pipeline.bench.faults.host_time import HostTime, check_capture_times, check_no_reconnect
 from pipeline.bench.faults.recovery import Strike
 from pipeline.bench.faults.stepped_clock import HostClock, Step, SteppedClock
@@ -29,6 +30,10 @@ def step(at_s: float, offset_s: float) -> Step:
 def seen(message: FrameMessage, at_s: float) -> Seen:
     raw = encode_message(message)
     return Seen(at_ns=int(at_s * S), era=0, stream="gate", id=(int(at_s * 1000), 0), raw=raw, message=message)
+
+
+def gate(entries: list[Seen]) -> CameraRun:
+    return CameraRun(camera="gate", struck=(), seen=entries, begin_ns=0, end_ns=30 * S, lapse_ns=0)
 
 
 def taken(n: int, wall_s: float, *, error_ms: float = 100.0, run: str = "run-1", epoch: int = 0) -> FrameMessage:
@@ -107,9 +112,13 @@ def test_frame_may_be_read_late_around_a_fault_and_only_there() -> None:
 
 
 def test_frame_that_comes_again_is_looked_at_once() -> None:
-    host = HostTime(WALL, [])
+    host, steps = HostTime(WALL, [step(20, 0)]), [step(20, 0)]
+    frames = [taken(n, n, epoch=min(n // 5, 2)) for n in range(1, 25)]
+    once = [seen(message, n + 0.1) for n, message in enumerate(frames, 1)]
+    # Another server takes the place of the first: all is read again, connections of long ago, too.
+    again = [seen(message, 21) for message in frames[:20]]
 
-    assert list(check_capture_times([seen(taken(1, 5), 5.1), seen(taken(1, 5), 60)], host, [], 0)) == []
+    assert list(check_host(gate([*once[:20], *again, *once[20:]]), host, steps)) == []
 
 
 def test_new_connection_is_a_violation_only_where_nothing_else_struck() -> None:

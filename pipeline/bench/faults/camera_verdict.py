@@ -16,7 +16,7 @@ from pipeline.bench.faults.site import READ_TIMEOUT_S
 from pipeline.bench.faults.stepped_clock import Step
 from pipeline.bench.faults.subscriber import Seen
 from pipeline.bench.faults.verdict import Broken
-from vedette.messages import StreamState
+from vedette.messages import FrameMessage, StreamState
 
 _WAITING = re.compile(r"waiting ([0-9.]+) s before attempt")
 # What a camera's own clock says, or how large its picture is, must not keep a single frame away.
@@ -83,7 +83,13 @@ def check_host(run: CameraRun, host: HostTime, steps: Sequence[Step]) -> Iterato
 
 
 def _frames(run: CameraRun) -> list[Seen]:
-    return [entry for entry in run.seen if entry.stream == run.camera]
+    """Its frames, each where it was seen first: from a server that took another's place all are read once more."""
+    first: dict[tuple[str, int], Seen] = {}
+    for entry in run.seen:
+        if entry.stream == run.camera:
+            assert isinstance(entry.message, FrameMessage)
+            first.setdefault((entry.message.run, entry.message.n), entry)
+    return list(first.values())
 
 
 def _start(run: CameraRun) -> Strike:

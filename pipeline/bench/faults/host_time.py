@@ -67,17 +67,13 @@ def check_capture_times(
 ) -> Iterator[Broken]:
     """A camera's times of capture are right by the host's clock, within what each says of its own error.
 
-    `frames`: of one camera; each is looked at when it is first seen. How long before it was taken: 3 s at most, 15 s
+    `frames`: of one camera, each as it was first seen. How long before it was taken: 3 s at most, 15 s
     around what strikes the camera or Redis (`strikes`), and `lapse_ns` more, the longest that the machine stood still.
     """
     calm = calm_times(strikes, frames[-1].at_ns + 1) if frames else []
-    known: set[tuple[str, int]] = set()
     for entry in frames:
         frame = entry.message
         assert isinstance(frame, FrameMessage)
-        if (frame.run, frame.n) in known:
-            continue
-        known.add((frame.run, frame.n))
         error_ns = int(frame.clock_error_ms * 1e6)
         late_ns = lapse_ns + (_LATE_NS if _is_calm(calm, entry.at_ns) else _LATE_UNDER_A_FAULT_NS)
         spans = host.walls_ns(entry.at_ns - late_ns, entry.at_ns)
