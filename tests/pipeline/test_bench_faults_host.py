@@ -10,9 +10,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bench.faults.camera_verdict import CameraRun, check_host
+from pipeline.bench.faults.camera_verdict import CameraRun, check_host, told_waits
 from pipeline.bench.faults.host_time import HostTime, check_capture_times, check_no_reconnect
-from pipeline.bench.faults.recovery import Strike
+from pipeline.bench.faults.recovery import Strike, Wait
 from pipeline.bench.faults.stepped_clock import HostClock, Step, SteppedClock
 from pipeline.bench.faults.subscriber import Seen
 from pipeline.clock import SystemClock
@@ -33,7 +33,7 @@ def seen(message: FrameMessage, at_s: float) -> Seen:
 
 
 def gate(entries: list[Seen]) -> CameraRun:
-    return CameraRun(camera="gate", struck=(), seen=entries, begin_ns=0, end_ns=30 * S, lapse_ns=0)
+    return CameraRun(camera="gate", struck=(), seen=entries, waits=(), begin_ns=0, end_ns=30 * S, lapse_ns=0)
 
 
 def taken(n: int, wall_s: float, *, error_ms: float = 100.0, run: str = "run-1", epoch: int = 0) -> FrameMessage:
@@ -70,24 +70,18 @@ def test_run_with_a_stepped_clock_is_run(tmp_path: Path) -> None:
 
 # ── the host's time ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-OFFSETS = st.lists(st.tuples(st.integers(1, 500), st.integers(-200_000, 200_000)), max_size=5, unique_by=lambda s: s[0])
 
+@given(
+    st.lists(st.tuples(st.integers(1, 500), st.integers(-200_000, 200_000)), max_size=5, unique_by=lambda s: s[0]),
+    st.integers(0, 600),
+)
+def test_wall_time_is_that_of_the_last_step(offsets: list[tuple[int, int]], at_s: int) -> None:
+    host = HostTime(WALL, [step(at, offset) for at, offset in offsets])
 
-@given(OFFSETS, st.integers(0, 600))
-def test_moment_of_what_the_clock_said_is_found(offsets: list[tuple[int, int]], at_s: int) -> None:
-    steps = [step(at, offset) for at, offset in offsets]
-    host = HostTime(WALL, steps)
     ((wall_ns, _),) = host.walls_ns(at_s * S + 1, at_s * S + 1)
 
-    assert host.moment_ns(wall_ns, at_s * S + 1) == at_s * S + 1
-    later = host.moment_ns(wall_ns, 700 * S)
-    assert (wall_ns, wall_ns) in host.walls_ns(later, later)
-
-
-def test_time_that_the_clock_leapt_over_has_no_moment() -> None:
-    host = HostTime(WALL, [step(10, 3600)])
-
-    assert host.moment_ns(WALL + 100 * S, 50 * S) == 50 * S
+    offset_s = max(((at, offset) for at, offset in offsets if at <= at_s), default=(0, 0))[1]
+    assert wall_ns == WALL + (at_s + offset_s) * S + 1
 
 
 def test_times_of_capture_may_be_off_by_what_they_say_and_no_more() -> None:
@@ -131,3 +125,13 @@ def test_new_connection_is_a_violation_only_where_nothing_else_struck() -> None:
     assert len(list(check_no_reconnect(anew, steps, [Strike(begin_ns=5 * S, end_ns=6 * S)]))) == 1
     before = [seen(taken(1, 17), 17), seen(taken(2, 18, epoch=1), 18), seen(taken(3, 121, epoch=1), 21)]
     assert list(check_no_reconnect(before, steps, [])) == []
+
+
+def test_back_offs_are_read_from_the_log_with_the_camera_that_they_are_of() -> None:
+    log = (
+        '{"message": "stream gate: waiting (eof): ended, waiting 1.5 s before attempt 2", "stream": "gate"}',
+        '{"message": "stream door: waiting (auth): 401, waiting 30.0 s before attempt 1", "stream": "door"}',
+        '{"message": "stream gate: streaming", "stream": "gate"}',
+    )
+
+    assert told_waits("gate", log, (5 * S, 6 * S, 7 * S)) == [Wait(at_ns=5 * S, wait_ns=3 * S // 2)]

@@ -16,7 +16,7 @@ from pipeline.bench.faults.site import READ_TIMEOUT_S
 from pipeline.bench.faults.stepped_clock import Step
 from pipeline.bench.faults.subscriber import Seen
 from pipeline.bench.faults.verdict import Broken
-from vedette.messages import FrameMessage, StreamState
+from vedette.messages import FrameMessage
 
 _WAITING = re.compile(r"waiting ([0-9.]+) s before attempt")
 # What a camera's own clock says, or how large its picture is, must not keep a single frame away.
@@ -39,29 +39,36 @@ class Struck:
 class CameraRun:
     """One camera's part of a run: the faults, all that was read, from `begin_ns` to `end_ns`.
 
-    `lapse_ns`: the longest that the machine itself stood still.
+    `waits`: the back-offs that the process logged; `lapse_ns`: the longest that the machine itself stood still.
     """
 
     camera: str
     struck: Sequence[Struck]
     seen: Sequence[Seen]
+    waits: Sequence[Wait]
     begin_ns: int
     end_ns: int
     lapse_ns: int
 
 
-def recovery(run: CameraRun, host: HostTime, slack_s: float) -> Recovered:
-    """How long its frames stayed away after faults, held to the back-offs that its own events tell of."""
-    frames = [entry.at_ns for entry in _frames(run)]
+def told_waits(camera: str, log: Sequence[str], log_ns: Sequence[int]) -> list[Wait]:
+    """The back-offs of a camera in a log (JSON lines, and when each was read).
+
+    Not from its events: with a full disk nobody promises them, and they are dropped.
+    """
     waits = []
-    for entry in run.seen:
-        state = entry.message
-        if isinstance(state, StreamState) and state.stream == run.camera and state.state == "waiting":
-            told = _WAITING.search(state.detail)
-            wait_ns = int(float(told[1]) * 1e9) if told else 0
-            waits.append(Wait(at_ns=host.moment_ns(state.wall_ns, entry.at_ns), wait_ns=wait_ns))
+    for line, at_ns in zip(log, log_ns, strict=True):
+        told = _WAITING.search(line)
+        if told and f'"stream": "{camera}"' in line:
+            waits.append(Wait(at_ns=at_ns, wait_ns=int(float(told[1]) * 1e9)))
+    return waits
+
+
+def recovery(run: CameraRun, slack_s: float) -> Recovered:
+    """How long its frames stayed away after faults, held to the back-offs that the process told of."""
+    frames = [entry.at_ns for entry in _frames(run)]
     strikes = [strike for one in run.struck for strike in _strikes(one, run.camera)]
-    return check_recovery([_start(run), *strikes], frames, waits, run.end_ns, int(slack_s * 1e9))
+    return check_recovery([_start(run), *strikes], frames, run.waits, run.end_ns, int(slack_s * 1e9))
 
 
 def silences(camera: str, recovered: Recovered) -> Iterator[Broken]:

@@ -47,6 +47,7 @@ class Life:
         self._clock = clock
         self._changed = threading.Condition()
         self.log: list[str] = []
+        self.log_ns: list[int] = []
         self.out = ""
         self.url: str | None = None
         self.started_ns = clock.mono_ns()
@@ -140,6 +141,7 @@ class Life:
             found = _READY.search(line)
             with self._changed:
                 self.log.append(line.rstrip("\n"))
+                self.log_ns.append(self._clock.mono_ns())
                 if found and self.ready_ns is None:
                     self.url, self.ready_ns = found[1], self._clock.mono_ns()
                 self._changed.notify_all()

@@ -1,6 +1,6 @@
 """What steps of the host's clock must not do, and what time it was by that clock. Pure; times are in nanoseconds.
 
-In:  the steps as they were made, what was read when. Out: wall times, moments, violations.
+In:  the steps as they were made, what was read when. Out: wall times, violations.
 """
 
 from __future__ import annotations
@@ -31,21 +31,8 @@ class HostTime:
         self._wall_of_mono_ns = wall_of_mono_ns
         ordered = sorted(steps, key=lambda step: step.at_ns)
         self._begins_ns = [_LONG_AGO_NS, *(step.at_ns for step in ordered)]
-        ends_ns = [*(step.at_ns for step in ordered), -_LONG_AGO_NS]
         offsets_ns = [0, *(step.offset_ns for step in ordered)]
-        self._spans = list(zip(self._begins_ns, ends_ns, offsets_ns, strict=True))
-
-    def moment_ns(self, wall_ns: int, latest_ns: int) -> int:
-        """The monotonic time at which the host's clock said `wall_ns`; of several the last one up to `latest_ns`.
-
-        If it never said that (it leapt over it), `latest_ns`.
-        """
-        found = latest_ns
-        for begin_ns, end_ns, offset_ns in self._spans:
-            at_ns = wall_ns - offset_ns - self._wall_of_mono_ns
-            if begin_ns <= at_ns < end_ns and at_ns <= latest_ns:
-                found = at_ns
-        return found
+        self._spans = list(zip(self._begins_ns, offsets_ns, strict=True))
 
     def walls_ns(self, since_ns: int, until_ns: int) -> list[tuple[int, int]]:
         """The time between the two moments as wall time, once with each offset that was in force then.
@@ -54,7 +41,7 @@ class HostTime:
         """
         first = bisect.bisect_right(self._begins_ns, since_ns) - 1
         spans = []
-        for begin_ns, _, offset_ns in itertools.islice(self._spans, first, None):
+        for begin_ns, offset_ns in itertools.islice(self._spans, first, None):
             if begin_ns > until_ns:
                 break
             wall_ns = self._wall_of_mono_ns + offset_ns

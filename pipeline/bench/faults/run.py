@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from pipeline.bench.faults.camera_verdict import CameraRun, Struck, check_host, recovery, silences
+from pipeline.bench.faults.camera_verdict import CameraRun, Struck, check_host, recovery, silences, told_waits
 from pipeline.bench.faults.child import ChildError, Life
 from pipeline.bench.faults.disk import why_no_disk
 from pipeline.bench.faults.footage import FILE_FRAMES
@@ -224,11 +224,12 @@ def _judged(
             camera=camera,
             struck=run.struck,
             seen=seen,
+            waits=[wait for life in site.lives for wait in told_waits(camera, life.log, life.log_ns)],
             begin_ns=run.begin_ns,
             end_ns=run.end_ns,
             lapse_ns=run.longest_lapse_ns,
         )
-        recovered.append(recovery(part, host, slack_s))
+        recovered.append(recovery(part, slack_s))
         broken += [*silences(camera, recovered[-1]), *check_host(part, host, site.host_clock.steps)]
     broken += [
         Broken(at_ns=at_ns, promise="only the lease's holder publishes", whom=stream, what=what)
