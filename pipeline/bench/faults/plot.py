@@ -1,4 +1,4 @@
-"""Draws what the longest-lived process held over time: memory, threads, descriptors; the faults as ticks below."""
+"""Draws what the longest-lived process held over time: memory, threads, descriptors, and how many faults began when."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pipeline.bench.faults.report import FaultReport
 from vedette.errors import MissingExtraError, UsageError
+
+_KINDS = ("camera", "redis", "lease", "disk", "process", "host")
+_BINS = 60
 
 
 def plot_growth(report: FaultReport, out: Path) -> None:
@@ -27,7 +30,6 @@ def plot_growth(report: FaultReport, out: Path) -> None:
         memory, threads, files, faults = figure.subplots(4, 1, sharex=True, height_ratios=(3, 1, 1, 1))
         memory.plot(minutes, [sample[1] for sample in growth.trace], linewidth=0.8)
         memory.set_ylabel("RSS, MiB")
-        memory.set_ylim(bottom=0)
         memory.axvspan(0, growth.warm_up_s / 60, color="0.92")
         slopes = f"{growth.rss_slope_mib:+.2f} MiB, {growth.threads_slope:+.2f} threads, "
         memory.set_title(
@@ -38,12 +40,13 @@ def plot_growth(report: FaultReport, out: Path) -> None:
         for axes, column, name in ((threads, 2, "threads"), (files, 3, "files")):
             axes.plot(minutes, [sample[column] for sample in growth.trace], linewidth=0.8)
             axes.set_ylabel(name)
-            axes.set_ylim(bottom=0)
-        for height, lane in enumerate(("camera", "redis", "disk")):
-            at = [done.begins_s / 60 for done in report.done if done.fault.kind.startswith(lane)]
-            faults.plot(at, [height] * len(at), "|", color="0.3", markersize=6)
-        faults.set_yticks(range(3), ("camera", "Redis", "disk"))
-        faults.set_ylim(-0.6, 2.6)
+            axes.set_ylim(0, 1.2 * max(sample[column] for sample in growth.trace))
+        begun = {kind: [one.begins_s / 60 for one in report.done if one.fault.kind.startswith(kind)] for kind in _KINDS}
+        begun = {kind: minutes for kind, minutes in begun.items() if minutes}
+        bins = [place * minutes[-1] / _BINS for place in range(_BINS + 1)]
+        faults.hist([*begun.values()], bins, stacked=True, histtype="stepfilled", label=[*begun])
+        faults.set_ylabel("faults begun")
+        faults.legend(ncols=len(begun), fontsize=7, loc="lower right")
         faults.set_xlabel("minutes")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None})
