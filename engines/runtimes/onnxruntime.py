@@ -17,6 +17,7 @@ import onnxruntime
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
+from engines.runtimes.behind import behind
 from engines.runtimes.cpus import usable_cpus
 from engines.runtimes.description import title
 from engines.runtimes.onnx_numbers import Numbers, numbers_of
@@ -91,7 +92,9 @@ class OnnxRuntimeEngine:
         settings.log_severity_level = 4
         self._refusals = refusals()
         try:
-            self._session = onnxruntime.InferenceSession(file.path, settings, providers=["CPUExecutionProvider"])
+            self._session = behind(
+                lambda: onnxruntime.InferenceSession(file.path, settings, providers=["CPUExecutionProvider"])
+            )
         except self._refusals as error:
             msg = f"{file.path}: onnxruntime does not take it: {said(error)}"
             raise ModelError(msg, hint="try model.backend: openvino") from error

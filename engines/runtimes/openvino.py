@@ -17,6 +17,7 @@ from openvino.preprocess import PrePostProcessor
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
+from engines.runtimes.behind import behind
 from engines.runtimes.cpus import bound_cpus, usable_cpus
 from engines.runtimes.description import title
 from engines.runtimes.openvino_core import core
@@ -206,7 +207,7 @@ def compile_model(
         if model.is_dynamic():
             model.reshape([batch, 3, height, width])
         whole, settings = _taking_levels(model, spec.input), cpu_settings(options, hint, requests)
-        return sound(lambda more: core().compile_model(whole, "CPU", settings | more))
+        return behind(lambda: sound(lambda more: core().compile_model(whole, "CPU", settings | more)))
     except RuntimeError as error:
         msg = f"{file.path}: OpenVINO does not take it: {_said(error)}"
         raise ModelError(msg, hint="try model.backend: onnxruntime") from error

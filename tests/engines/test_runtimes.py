@@ -229,6 +229,34 @@ signal.raise_signal(signal.SIGTERM)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "handled\n", "")
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_an_engines_threads_stand_behind_the_pipelines(slow_path: Path, backend: str) -> None:
+    """A stage that has something to do would wait for the engine's slice to end, at each of a live frame's steps."""
+    code = f"""
+import os, time
+from engines.options import ModelOptions
+from engines.runtimes import open_engine
+
+def priorities():
+    return {{int(thread): os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir("/proc/self/task")}}
+
+before, own = priorities(), os.getpriority(os.PRIO_PROCESS, 0)
+engine = open_engine(ModelOptions(path={str(slow_path)!r}, backend={backend!r}), now_ns=time.monotonic_ns)
+for buffer in [engine.acquire(), engine.acquire()]:
+    buffer.array[:] = 0
+    engine.submit(buffer, 1)
+for _ in range(2):
+    engine.release(engine.completed().buffer)
+steps = {{nice - own for thread, nice in priorities().items() if thread not in before}}
+print(steps, os.getpriority(os.PRIO_PROCESS, 0) - own)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{5} 0\n", "")
+
+
 def test_runtimes_agree_on_the_shipped_model() -> None:
     levels = np.random.default_rng(3).integers(0, 256, (3, 384, 640), np.uint8)
     results: list[dict[str, npt.NDArray[Any]]] = []
