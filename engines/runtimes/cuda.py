@@ -9,6 +9,7 @@ Could not be run where it was written (no GPU): see tests/gpu.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ class CudaStream:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
         self._began = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
         self._ended = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+        self._first = _first_moment(self._stream.device)
+        self._marks: list[torch.cuda.Event] = []  # made when the first run is measured, and kept
+        self._marked = 0
 
     @property
     def handle(self) -> int:
@@ -57,6 +61,13 @@ class CudaStream:
 
     def begin(self) -> None:
         self._began.record(self._stream)
+        self._marked = 0
+
+    def mark(self) -> None:
+        if self._marked == len(self._marks):
+            self._marks.append(torch.cuda.Event(enable_timing=True))  # type: ignore[no-untyped-call]
+        self._marks[self._marked].record(self._stream)
+        self._marked += 1
 
     def end(self) -> None:
         self._ended.record(self._stream)
@@ -67,6 +78,20 @@ class CudaStream:
     def wait(self) -> int:
         self._ended.synchronize()
         return int(self._began.elapsed_time(self._ended) * 1e6)
+
+    def marked(self) -> tuple[float, ...]:
+        points = [self._first, self._began, *self._marks[: self._marked], self._ended]
+        return tuple(first.elapsed_time(second) for first, second in itertools.pairwise(points))
+
+
+@functools.cache
+def _first_moment(device: torch.device) -> torch.cuda.Event:
+    """An event of the device that all its streams count from: when the first of them was made."""
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    with torch.cuda.device(device):
+        event.record()
+    event.synchronize()
+    return event
 
 
 class CudaDevice:

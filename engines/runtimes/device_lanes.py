@@ -18,6 +18,7 @@ from torch import Tensor
 from engines.engine import Outputs
 from engines.runtimes.description import one_line
 from engines.runtimes.lanes import Lane
+from engines.runtimes.stage_times import BatchTimes, Recorder
 from engines.types import SizeWH
 from vedette.errors import EngineError
 
@@ -42,6 +43,10 @@ class Stream(Protocol):
         """A run begins: its time counts from when the device gets here."""
         ...
 
+    def mark(self) -> None:
+        """The next stage of the run begins: only for measurements, see `marked`."""
+        ...
+
     def end(self) -> None: ...
 
     def after_decoder(self) -> None:
@@ -50,6 +55,13 @@ class Stream(Protocol):
 
     def wait(self) -> int:
         """Wait until the device has come to `end`; the nanoseconds since `begin`. Raises RuntimeError."""
+        ...
+
+    def marked(self) -> tuple[float, ...]:
+        """Of a run that was waited for, in milliseconds: when it began, and how long each stage between marks took.
+
+        Beginnings are counted from a moment that all streams of a device share.
+        """
         ...
 
 
@@ -99,7 +111,10 @@ def batch_sizes(most: int) -> tuple[int, ...]:
 class DeviceLane(Lane):
     """One lane; everything it needs is taken when it is made. Raises RuntimeError, EngineError."""
 
-    __slots__ = ("_back", "_device", "_levels", "_names", "_pinned", "_runner", "_sizes", "_stream")
+    __slots__ = (
+        "_back", "_bytes", "_device", "_levels", "_names", "_pinned", "_recorded", "_recorder", "_runner", "_size",
+        "_sizes", "_stream",
+    )  # fmt: skip
 
     def __init__(self, device: Device, runner: Runner, size_wh: SizeWH, batch: int, index: int) -> None:
         width, height = size_wh
@@ -110,6 +125,8 @@ class DeviceLane(Lane):
         self._sizes = batch_sizes(batch)
         self._names = {size: f"vedette: network, batch {size}" for size in self._sizes}
         self._stream = device.stream()
+        self._recorder: Recorder | None = None
+        self._recorded: Recorder | None = None
         with self._stream.here():
             kind = self._input_type()
             self._levels = torch.zeros((batch, 3, height, width), dtype=kind, device=device.torch_device)
@@ -119,18 +136,29 @@ class DeviceLane(Lane):
             self._stream.end()
         self._stream.wait()
 
+    def record(self, recorder: Recorder | None) -> None:
+        """Have the stages of what is started from now on measured, and told; None: no longer."""
+        self._recorder = recorder
+
     def start(self, count: int) -> None:
-        size = next(size for size in self._sizes if size >= count)
+        self._size = next(size for size in self._sizes if size >= count)
+        self._recorded = self._recorder
+        stream = self._stream
         try:
-            with self._stream.here():
-                self._stream.begin()
-                with self._stream.named("vedette: input"):
-                    self._fill(count)
-                with self._stream.named(self._names[size]):
-                    outputs = self._runner.run(self._levels, size)
-                with self._stream.named("vedette: output"):
-                    self._fetch(outputs, count)
-                self._stream.end()
+            with stream.here():
+                stream.begin()
+                with stream.named("vedette: input"):
+                    copied = self._fill(count)
+                self._mark()
+                with stream.named("vedette: pre-processing"):
+                    self._preprocess()
+                self._mark()
+                with stream.named(self._names[self._size]):
+                    outputs = self._runner.run(self._levels, self._size)
+                self._mark()
+                with stream.named("vedette: output"):
+                    self._bytes = copied, self._fetch(outputs, count)
+                stream.end()
         except RuntimeError as error:
             msg = f"the GPU did not start a run: {one_line(error)}"
             raise EngineError(msg) from error
@@ -138,10 +166,32 @@ class DeviceLane(Lane):
     def finish(self) -> tuple[Outputs, int]:
         try:
             engine_ns = self._stream.wait()
+            if self._recorded is not None:
+                self._recorded(self._times())
         except RuntimeError as error:
             msg = f"the GPU failed: {one_line(error)}"
             raise EngineError(msg) from error
         return self._given(), engine_ns
+
+    def _mark(self) -> None:
+        if self._recorded is not None:
+            self._stream.mark()
+
+    def _times(self) -> BatchTimes:
+        began, into, prepared, network, output = self._stream.marked()
+        return BatchTimes(
+            lane=self.index,
+            device=str(self._device.torch_device),
+            count=self.count,
+            size=self._size,
+            began_ms=began,
+            input_ms=into,
+            preprocess_ms=prepared,
+            network_ms=network,
+            output_ms=output,
+            to_device_bytes=self._bytes[0],
+            to_host_bytes=self._bytes[1],
+        )
 
     # What a lane does before and after the network, on its stream; and what it then has for whoever waits.
 
@@ -152,12 +202,19 @@ class DeviceLane(Lane):
         """Take what `_fetch` needs; `outputs` are those of the largest batch."""
         self._back = {name: self._device.pinned(tuple(given.shape), given.dtype) for name, given in outputs.items()}
 
-    def _fill(self, count: int) -> None:
+    def _fill(self, count: int) -> int:
+        """Copy what the device has to have; how many bytes."""
         self._levels[:count].copy_(self._pinned[:count], non_blocking=True)
+        return self._pinned[:count].nbytes
 
-    def _fetch(self, outputs: Mapping[str, Tensor], count: int) -> None:
+    def _preprocess(self) -> None:
+        """Make the network's input of what is there."""
+
+    def _fetch(self, outputs: Mapping[str, Tensor], count: int) -> int:
+        """Copy what the host is to have; how many bytes."""
         for name, tensor in outputs.items():
             self._back[name][:count].copy_(tensor[:count], non_blocking=True)
+        return sum(back[:count].nbytes for back in self._back.values())
 
     def _given(self) -> Outputs:
         return {name: tensor[: self.count].numpy() for name, tensor in self._back.items()}

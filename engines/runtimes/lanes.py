@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.runtimes.pool import BufferPool, HostBuffer
+from engines.runtimes.stage_times import Recorder
 from engines.spec import ModelSpec
 from vedette.errors import EngineError
 
@@ -30,6 +31,9 @@ class Lane(HostBuffer):
     def finish(self) -> tuple[Outputs, int]:
         """Wait for the outputs, and the nanoseconds that the network itself took. Raises EngineError."""
         raise NotImplementedError
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Have stages measured, where a lane has any."""
 
 
 class LaneEngine:
@@ -91,6 +95,14 @@ class LaneEngine:
 
     def close(self) -> None:
         self._pool.close()
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Have what each batch takes on its device told to `recorder` from now on; None: no longer.
+
+        For measurements, on lanes of a device (`device_lanes.py`); those of a CPU have no stages and tell nothing.
+        """
+        for lane in self._lanes:
+            lane.record(recorder)
 
     def _own(self, buffer: Buffer) -> Lane:
         for lane in self._lanes:

@@ -67,8 +67,8 @@ class SurfaceLane(DeviceLane):
     """`engines.engine.SurfaceBuffer`."""
 
     __slots__ = (
-        "_anchors", "_constants", "_dtype", "_input", "_kernels", "_memory", "_orders", "_placements", "_rules",
-        "_scratch", "_spec", "_surfaces",
+        "_anchors", "_constants", "_dtype", "_input", "_kernels", "_memory", "_orders", "_pictures", "_placements",
+        "_rules", "_scratch", "_spec", "_surfaces",
     )  # fmt: skip
 
     def __init__(
@@ -139,28 +139,32 @@ class SurfaceLane(DeviceLane):
         # The rest of the memory is the network's own, which may give another address for each size of batch.
         self._memory = {name: tensor.data_ptr() for name, tensor in self._scratch.items()}
 
-    def _fill(self, count: int) -> None:
+    def _fill(self, count: int) -> int:
         records = [self._surfaces[slot][0] for slot in sorted(self._surfaces) if slot < count]
-        orders = self._orders
-        orders.write(records, [self._placements[slot] for slot in range(count)])
+        copied = self._orders.write(records, [self._placements[slot] for slot in range(count)])
+        self._pictures = len(records)
         for slot in range(count):
             if slot not in self._surfaces:
                 self._copy(slot)
-        if records:
+                copied += self._pinned[slot].nbytes
+        return copied
+
+    def _preprocess(self) -> None:
+        if self._pictures:
             self._stream.after_decoder()
             self._launch(
                 self._kernels.preprocess,
                 preprocess_launch(
                     self._spec.input,
                     self._input,
-                    len(records),
-                    records=orders.surfaces,
+                    self._pictures,
+                    records=self._orders.surfaces,
                     target=self._constants.target,
                     out=self._levels.data_ptr(),
                 ),
             )
 
-    def _fetch(self, outputs: Mapping[str, Tensor], count: int) -> None:
+    def _fetch(self, outputs: Mapping[str, Tensor], count: int) -> int:
         # Of a network that gives them in one piece already, as all do so far, no copy.
         boxes, scores = outputs["boxes"].contiguous(), outputs["scores"].contiguous()
         memory = Memory(
@@ -175,6 +179,7 @@ class SurfaceLane(DeviceLane):
         back = self._back[FOUND_OUTPUT]
         found = self._scratch["out"].view(back.shape)
         back[:count].copy_(found[:count], non_blocking=True)
+        return back[:count].nbytes
 
     def _given(self) -> Outputs:
         rows = self._back[FOUND_OUTPUT][: self.count].numpy()
@@ -237,12 +242,13 @@ class _Orders:
         self.placed = self.surfaces + places
         self.count = self.surfaces + counts
 
-    def write(self, surfaces: list[npt.NDArray[Any]], placements: list[Placement]) -> None:
+    def write(self, surfaces: list[npt.NDArray[Any]], placements: list[Placement]) -> int:
         for index, record in enumerate(surfaces):
             self._surfaces[index] = record[0]
         self._placed[: len(placements)] = placed_records(placements)
         self._count[0] = len(placements)
         self._there.copy_(self._pinned, non_blocking=True)
+        return self._pinned.nbytes
 
 
 def _copied(device: Device, array: npt.NDArray[Any]) -> Tensor:

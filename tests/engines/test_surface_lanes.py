@@ -19,11 +19,13 @@ import torch
 
 from engines.av_picture import AvPicture
 from engines.cuda.av_surface import SurfaceAvPicture, surface_of
-from engines.cuda.surfaces import Surface, SurfacePicture
+from engines.cuda.suppression import PLACED, found_type
+from engines.cuda.surfaces import SURFACE, Surface, SurfacePicture
 from engines.engine import Engine, Place, SurfaceBuffer
 from engines.options import ModelOptions
 from engines.picture import Placement
 from engines.runtimes.device_lanes import batch_sizes
+from engines.runtimes.stage_times import BatchTimes
 from engines.runtimes.surface_lanes import SurfaceLane, check_head
 from engines.types import Detections, Picture, YuvMatrix, YuvPlanes
 from stages.detect import Detect
@@ -227,7 +229,33 @@ class TestSurfaces:
 
         found_in(engine, [SurfaceAvPicture(frame(THINGS)) for _ in range(3)])
 
-        assert stream.names == ["vedette: input", "vedette: network, batch 4", "vedette: output"]
+        assert stream.names == [
+            "vedette: input",
+            "vedette: pre-processing",
+            "vedette: network, batch 4",
+            "vedette: output",
+        ]
+
+    def test_stages_of_a_batch_and_what_crossed_the_bus_are_told_to_who_asks(self) -> None:
+        engine = Host().surfaces(lanes=2)
+        seen: list[BatchTimes] = []
+
+        def two() -> list[Picture]:
+            return [SurfaceAvPicture(frame(THINGS)) for _ in range(2)]
+
+        found_in(engine, two())
+        engine.record(seen.append)
+        found_in(engine, [*two(), AvPicture(frame(THINGS, "yuv420p"))])
+        engine.record(None)
+        found_in(engine, two())
+
+        (times,) = seen
+        assert (times.lane, times.device, times.count, times.size) == (1, "cpu", 3, 4)
+        stages = (times.began_ms, times.input_ms, times.preprocess_ms, times.network_ms, times.output_ms)
+        assert all(stage > 0 for stage in stages)
+        orders = 4 * (SURFACE.itemsize + PLACED.itemsize) + 8
+        assert times.to_device_bytes == orders + 3 * 160 * 96  # surfaces by their addresses, one picture as levels
+        assert times.to_host_bytes == 3 * found_type(300).itemsize
 
     def test_place_of_its_buffers_is_the_device(self) -> None:
         buffer = Host().surfaces().acquire()

@@ -28,13 +28,14 @@ from engines.runtimes import open_engine
 from engines.runtimes.cuda import Load, MakeLane
 from engines.runtimes.device_lanes import Runner
 from engines.runtimes.gpus import Gpu
-from engines.runtimes.lanes import Lane
+from engines.runtimes.lanes import Lane, LaneEngine
 from engines.runtimes.placement import GpuMemory, Network
+from engines.runtimes.stage_times import BatchTimes
 from engines.runtimes.surface_lanes import LaneKernels
 from engines.runtimes.torch_network import load_network
 from stages.preprocess import Preprocess
 from tests.engines.cuda.host import HostKernels
-from tests.support.engine_contract import EngineContract, fill, taken
+from tests.support.engine_contract import EngineContract, fill, submit, taken
 from tests.support.host_device import HostDevice, PlainRunner
 from tests.support.tiny_models import ROWS, mean_model, slow_model
 from vedette.errors import EngineError, GpuError, ModelError
@@ -184,6 +185,23 @@ def test_each_gpu_and_each_engine_has_weights_of_its_own(monkeypatch: pytest.Mon
     assert devices == [torch.device("cuda", index) for index in (0, 0, 1, 1)]
     assert "on NVIDIA L4 (GPUs 0, 1) (auto: NVIDIA L4 (GPUs 0, 1), TensorRT is not installed)" in engine.description
     assert engine.description.endswith("12 runs in flight")
+
+
+def test_levels_that_cross_the_bus_are_counted_and_timed(monkeypatch: pytest.MonkeyPatch, mean_path: Path) -> None:
+    machine(monkeypatch, H100)
+    engine = opened(mean_path, precision="fp32")
+    assert isinstance(engine, LaneEngine)
+    seen: list[BatchTimes] = []
+    engine.record(seen.append)
+
+    submit(engine, 1.0)
+    completion = taken(engine)
+
+    assert completion.outputs is not None
+    (times,) = seen
+    assert times.to_device_bytes == completion.buffer.array.nbytes
+    assert times.to_host_bytes == completion.outputs["output"].nbytes
+    assert times.network_ms > 0
 
 
 def test_gpu_that_torch_cannot_use_is_refused_where_it_was_named(

@@ -5,6 +5,7 @@ The lanes run on it as they do on a GPU, but for what only a GPU can do: nothing
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +23,7 @@ class HostStream:
         self.runs = self.waited_for_decoders = 0
         self.names: list[str] = []
         self._began_ns = self._ended_ns = 0
+        self._marks_ns: list[int] = []
 
     def here(self) -> AbstractContextManager[object]:
         return nullcontext()
@@ -32,6 +34,10 @@ class HostStream:
 
     def begin(self) -> None:
         self._began_ns = time.monotonic_ns()
+        self._marks_ns = []
+
+    def mark(self) -> None:
+        self._marks_ns.append(time.monotonic_ns())
 
     def end(self) -> None:
         self._ended_ns = time.monotonic_ns()
@@ -42,6 +48,10 @@ class HostStream:
 
     def wait(self) -> int:
         return self._ended_ns - self._began_ns
+
+    def marked(self) -> tuple[float, ...]:
+        points = [0, self._began_ns, *self._marks_ns, self._ended_ns]
+        return tuple((second - first) / 1e6 for first, second in itertools.pairwise(points))
 
 
 class HostDevice:
