@@ -24,6 +24,7 @@ from engines.options import ModelOptions
 from engines.runtimes.description import one_line
 from engines.runtimes.device_lanes import Device, DeviceLane, Runner
 from engines.runtimes.gpus import Gpu
+from engines.runtimes.graphs import Given, NotCapturedError
 from engines.runtimes.lanes import Lane
 from engines.runtimes.placement import GpuFullError, GpuMemory, Network
 from engines.spec import ModelSpec
@@ -43,6 +44,7 @@ class CudaStream:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
         self._began = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
         self._ended = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()  # of all graphs that are captured here
         self._first = _first_moment(self._stream.device)
         self._marks: list[torch.cuda.Event] = []  # made when the first run is measured, and kept
         self._marked = 0
@@ -71,6 +73,20 @@ class CudaStream:
 
     def end(self) -> None:
         self._ended.record(self._stream)
+
+    def capture(self, work: Callable[[], Given]) -> tuple[Callable[[], None], Given]:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads may go on: they have streams of their own.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                given = work()
+        except (RuntimeError, EngineError) as error:
+            # The end of a capture that has failed fails, too: what came first is the reason.
+            first = _first_of(error)
+            if _says_full(first):
+                raise first from None
+            raise NotCapturedError(one_line(first)) from error
+        return graph.replay, given
 
     def after_decoder(self) -> None:
         self._stream.wait_stream(torch.cuda.default_stream(self._stream.device))
@@ -180,15 +196,24 @@ class _CudaNetwork:
             return self._lane(CudaDevice(self._gpu), self._gpu, self._runner(), index)
 
 
+def _first_of(error: BaseException) -> BaseException:
+    """What was raised before all that came of it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+def _says_full(error: BaseException) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(said in str(error) for said in _FULL)
+
+
 @contextmanager
 def taking(gpu: Gpu) -> Iterator[None]:
     """What CUDA refuses within, in our words. Raises GpuFullError, GpuError."""
     try:
         yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise GpuFullError(one_line(error)) from error
     except RuntimeError as error:
-        if any(said in str(error) for said in _FULL):
+        if _says_full(error):
             raise GpuFullError(one_line(error)) from error
         msg = f"{gpu} failed at the start: {one_line(error)}"
         raise GpuError(msg) from error

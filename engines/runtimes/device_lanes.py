@@ -8,7 +8,7 @@ the same lanes on a device that is the host's memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from engines.engine import Outputs
 from engines.runtimes.description import one_line
+from engines.runtimes.graphs import Given, Graphs
 from engines.runtimes.lanes import Lane
 from engines.runtimes.stage_times import BatchTimes, Recorder
 from engines.types import SizeWH
@@ -48,6 +49,13 @@ class Stream(Protocol):
         ...
 
     def end(self) -> None: ...
+
+    def capture(self, work: Callable[[], Given]) -> tuple[Callable[[], None], Given]:
+        """Record what `work` begins here, instead of doing it: what begins it all at once, and where its outputs lie.
+
+        Raises NotCapturedError for what the device does not record; RuntimeError where memory is used up.
+        """
+        ...
 
     def after_decoder(self) -> None:
         """What comes next waits for what decoders have begun, on the device's default stream."""
@@ -86,7 +94,7 @@ class Runner(Protocol):
         """The type of the network's own input: uint8 for levels, else that of the values which it makes of them."""
         ...
 
-    def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
+    def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Given:
         """Get ready to run on batches of `sizes`; `levels` (n, 3, H, W) uint8 is where they will lie for ever.
 
         Of the type that it `takes`, they are the network's values, and what is written there is its input.
@@ -95,8 +103,11 @@ class Runner(Protocol):
         """
         ...
 
-    def run(self, levels: Tensor, size: int) -> Mapping[str, Tensor]:
-        """Enqueue the network on the current stream; does not wait. Outputs have the batch first."""
+    def run(self, levels: Tensor, size: int) -> Given:
+        """Enqueue the network on the current stream; does not wait. Outputs have the batch first.
+
+        For each size always the same operations on the same memory, so that they can be captured (`graphs.py`).
+        """
         ...
 
 
@@ -112,8 +123,8 @@ class DeviceLane(Lane):
     """One lane; everything it needs is taken when it is made. Raises RuntimeError, EngineError."""
 
     __slots__ = (
-        "_back", "_bytes", "_device", "_levels", "_names", "_pinned", "_recorded", "_recorder", "_runner", "_size",
-        "_sizes", "_stream",
+        "_back", "_bytes", "_device", "_graphs", "_levels", "_names", "_pinned", "_recorded", "_recorder",
+        "_runner", "_size", "_sizes", "_stream",
     )  # fmt: skip
 
     def __init__(self, device: Device, runner: Runner, size_wh: SizeWH, batch: int, index: int) -> None:
@@ -130,8 +141,9 @@ class DeviceLane(Lane):
         with self._stream.here():
             kind = self._input_type()
             self._levels = torch.zeros((batch, 3, height, width), dtype=kind, device=device.torch_device)
-            outputs = runner.prepare(self._levels, self._sizes)
-            self._prepare(outputs)
+            self._graphs = Graphs(runner, self._stream, self._levels, self._sizes)
+            self.uncaptured = self._graphs.why_not
+            self._prepare(self._graphs.outputs)
             self._stream.begin()
             self._stream.end()
         self._stream.wait()
@@ -154,7 +166,7 @@ class DeviceLane(Lane):
                     self._preprocess()
                 self._mark()
                 with stream.named(self._names[self._size]):
-                    outputs = self._runner.run(self._levels, self._size)
+                    outputs = self._graphs.run(self._size)
                 self._mark()
                 with stream.named("vedette: output"):
                     self._bytes = copied, self._fetch(outputs, count)
@@ -172,6 +184,17 @@ class DeviceLane(Lane):
             msg = f"the GPU failed: {one_line(error)}"
             raise EngineError(msg) from error
         return self._given(), engine_ns
+
+    def start_network(self) -> None:
+        """The network alone, a full batch of what lies in its input: for measurements. Raises RuntimeError."""
+        with self._stream.here():
+            self._stream.begin()
+            self._graphs.run(self._sizes[-1])
+            self._stream.end()
+
+    def network_ns(self) -> int:
+        """Wait for what `start_network` began; the nanoseconds that it took. Raises RuntimeError."""
+        return self._stream.wait()
 
     def _mark(self) -> None:
         if self._recorded is not None:
@@ -198,7 +221,7 @@ class DeviceLane(Lane):
     def _input_type(self) -> torch.dtype:
         return torch.uint8
 
-    def _prepare(self, outputs: Mapping[str, Tensor]) -> None:
+    def _prepare(self, outputs: Given) -> None:
         """Take what `_fetch` needs; `outputs` are those of the largest batch."""
         self._back = {name: self._device.pinned(tuple(given.shape), given.dtype) for name, given in outputs.items()}
 
@@ -210,7 +233,7 @@ class DeviceLane(Lane):
     def _preprocess(self) -> None:
         """Make the network's input of what is there."""
 
-    def _fetch(self, outputs: Mapping[str, Tensor], count: int) -> int:
+    def _fetch(self, outputs: Given, count: int) -> int:
         """Copy what the host is to have; how many bytes."""
         for name, tensor in outputs.items():
             self._back[name][:count].copy_(tensor[:count], non_blocking=True)

@@ -9,6 +9,9 @@ runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.runtimes.pool import BufferPool, HostBuffer
@@ -20,9 +23,15 @@ from vedette.errors import EngineError
 class Lane(HostBuffer):
     """One input buffer and what runs it."""
 
-    __slots__ = ("count",)
+    __slots__ = ("count", "uncaptured")
 
     count: int
+    uncaptured: str | None
+    """Why its runs could not be captured as CUDA graphs, of a lane on a GPU."""
+
+    def __init__(self, array: npt.NDArray[Any], index: int) -> None:
+        super().__init__(array, index)
+        self.uncaptured = None
 
     def start(self, count: int) -> None:
         """Start the network on the first `count` pictures; does not wait. Raises EngineError."""
@@ -52,6 +61,11 @@ class LaneEngine:
     @property
     def description(self) -> str:
         return self._description
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """For measurements: whoever starts one by itself must see to it that nobody submits to it meanwhile."""
+        return self._lanes
 
     @property
     def max_batch(self) -> int:

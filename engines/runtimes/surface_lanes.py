@@ -10,7 +10,6 @@ with the kernels compiled for the host.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +35,7 @@ from engines.cuda.surfaces import SURFACE, InputType, Surface, preprocess_launch
 from engines.engine import Outputs, Place
 from engines.picture import Placement
 from engines.runtimes.device_lanes import Device, DeviceLane, Runner
+from engines.runtimes.graphs import Given
 from engines.runtimes.torch_network import levels_to_values
 from engines.spec import ModelSpec
 from engines.suppression import Rules
@@ -67,8 +67,8 @@ class SurfaceLane(DeviceLane):
     """`engines.engine.SurfaceBuffer`."""
 
     __slots__ = (
-        "_anchors", "_constants", "_dtype", "_input", "_kernels", "_memory", "_orders", "_pictures", "_placements",
-        "_rules", "_scratch", "_spec", "_surfaces",
+        "_anchors", "_constants", "_copied", "_dtype", "_input", "_kernels", "_memory", "_orders", "_pictures",
+        "_placements", "_rules", "_scratch", "_spec", "_surfaces", "_values",
     )  # fmt: skip
 
     def __init__(
@@ -122,7 +122,7 @@ class SurfaceLane(DeviceLane):
         """The kernel writes what the network takes, whatever that is."""
         return self._runner.takes
 
-    def _prepare(self, outputs: Mapping[str, Tensor]) -> None:
+    def _prepare(self, outputs: Given) -> None:
         boxes, scores = outputs["boxes"], outputs["scores"]
         batch, self._anchors, classes = scores.shape
         if boxes.dtype != scores.dtype or scores.dtype not in (torch.float32, torch.float16):
@@ -136,6 +136,8 @@ class SurfaceLane(DeviceLane):
         sizes = scratch_bytes(batch, self._anchors, most)
         self._scratch = {name: self._room(size) for name, size in sizes.items()}
         self._back = {FOUND_OUTPUT: self._device.pinned((batch, found_type(most).itemsize), torch.uint8)}
+        self._copied = torch.zeros_like(self._levels[0], dtype=torch.uint8)
+        self._values = torch.zeros_like(self._levels[0], dtype=torch.float32)
         # The rest of the memory is the network's own, which may give another address for each size of batch.
         self._memory = {name: tensor.data_ptr() for name, tensor in self._scratch.items()}
 
@@ -164,7 +166,7 @@ class SurfaceLane(DeviceLane):
                 ),
             )
 
-    def _fetch(self, outputs: Mapping[str, Tensor], count: int) -> int:
+    def _fetch(self, outputs: Given, count: int) -> int:
         # Of a network that gives them in one piece already, as all do so far, no copy.
         boxes, scores = outputs["boxes"].contiguous(), outputs["scores"].contiguous()
         memory = Memory(
@@ -190,8 +192,10 @@ class SurfaceLane(DeviceLane):
         if self._input == "uint8":
             self._levels[slot].copy_(self._pinned[slot], non_blocking=True)
             return
-        levels = self._pinned[slot].to(self._device.torch_device, non_blocking=True).float()
-        self._levels[slot].copy_(levels * self._constants.gain + self._constants.shift)
+        # In float32, as on the host, whatever the network takes.
+        self._copied.copy_(self._pinned[slot], non_blocking=True)
+        self._values.copy_(self._copied).mul_(self._constants.gain).add_(self._constants.shift)
+        self._levels[slot].copy_(self._values)
 
     def _launch(self, kernels: Kernels, *launches: Launch) -> None:
         for launch in launches:

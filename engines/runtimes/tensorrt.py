@@ -137,6 +137,7 @@ def _run(
     """`built`: by the GPU's name, what runs on it."""
     _torch()
     from engines.runtimes.cuda import CudaRuntime, decoding_said, lane_maker
+    from engines.runtimes.graphs import graphs_said
     from engines.runtimes.tensorrt_context import ContextRunner
 
     manifest, _ = built[gpus[0].name]
@@ -150,7 +151,7 @@ def _run(
 
     runtime = CudaRuntime(load_on, lane_maker(spec, options, most))
     lanes = place_lanes(options.gpu, gpus, runtime, batch=most)
-    where = f"{said_of(gpus)} ({why}), {title(spec)}, {manifest.precision.upper()}, batch {most}"
+    where = f"{said_of(gpus)} ({why}), {title(spec)}, {manifest.precision.upper()}, {graphs_said(lanes)}, batch {most}"
     where += decoding_said(options)
     return LaneEngine(lanes, spec, f"{api.name} on {where}, {len(lanes)} runs in flight")
 

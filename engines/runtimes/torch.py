@@ -19,11 +19,11 @@ from engines.runtimes.cuda import CudaRuntime, Load, decoding_said, lane_maker
 from engines.runtimes.description import one_line, title
 from engines.runtimes.device_lanes import Runner
 from engines.runtimes.gpus import Gpu, find_gpus, why_no_gpu
+from engines.runtimes.graphs import graphs_said
 from engines.runtimes.lanes import Lane, LaneEngine
 from engines.runtimes.onnx_numbers import Numbers
 from engines.runtimes.placement import chosen_gpus, place_lanes, said_of
-from engines.runtimes.torch_graphs import GraphRunner
-from engines.runtimes.torch_network import Precision, TorchNetwork, load_network
+from engines.runtimes.torch_network import Precision, TorchNetwork, TorchRunner, load_network
 from engines.spec import ModelFile, ModelSpec
 from vedette.errors import EngineError, GpuError, ModelError
 
@@ -81,7 +81,7 @@ def open_torch(
         most = batch or (1 if file.inputs[0].shape[0] == 1 else min(GPU_BATCH, at_most or GPU_BATCH))
         runtime = CudaRuntime(_loader(file, spec, precision), lane_maker(spec, options, most))
         lanes = place_lanes(options.gpu, gpus, runtime, batch=most)
-        where = f"{said_of(gpus)} ({why}), {title(spec)}, {said}, channels_last, CUDA graphs, batch {most}"
+        where = f"{said_of(gpus)} ({why}), {title(spec)}, {said}, channels_last, {graphs_said(lanes)}, batch {most}"
         where += decoding_said(options)
         return LaneEngine(lanes, spec, f"torch {version} on {where}, {len(lanes)} runs in flight")
     if options.gpu.wanted:
@@ -101,7 +101,7 @@ def _loader(file: ModelFile, spec: ModelSpec, precision: Precision) -> Load:
 
     def load(gpu: Gpu) -> Callable[[], Runner]:
         network = load_network(file, spec, precision, torch.device("cuda", gpu.index))
-        return lambda: GraphRunner(network)
+        return lambda: TorchRunner(network)
 
     return load
 

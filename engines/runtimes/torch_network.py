@@ -51,6 +51,26 @@ class TorchNetwork(nn.Module):
         return {name: _as_float(outputs[name]) for name in self._names}
 
 
+class TorchRunner:
+    """`engines.runtimes.device_lanes.Runner` over a network that lanes share."""
+
+    def __init__(self, network: TorchNetwork) -> None:
+        self._network = network
+
+    @property
+    def takes(self) -> torch.dtype:
+        """Levels: what makes values of them is part of the network."""
+        return torch.uint8
+
+    def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
+        return self.run(levels, max(sizes))
+
+    def run(self, levels: Tensor, size: int) -> Mapping[str, Tensor]:
+        with torch.inference_mode():
+            outputs: dict[str, Tensor] = self._network(levels[:size])
+        return outputs
+
+
 def levels_to_values(spec: InputSpec) -> tuple[list[float], list[float]]:
     """Value = level * gain + shift, by channel in the input's order, as `PictureWriter` computes it."""
     gain = [spec.scale / std for std in spec.std]

@@ -1,13 +1,13 @@
-"""An execution context by a script, in the host's memory: what is bound where, and what becomes of levels.
+"""Execution contexts by a script, in the host's memory: what is bound where, what is captured, what lanes make of it.
 
-TensorRT itself runs on a GPU only (tests/gpu). The script keeps to what its API promises: tensors by name and address,
-a shape before each run of another size, one call that starts the run.
+TensorRT itself runs on a GPU only (tests/gpu). The script is tests/support/scripted_tensorrt.py; the runner and the
+lanes over it are what runs on a GPU.
 """
 
 from __future__ import annotations
 
-import ctypes
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,84 +17,48 @@ import pytest
 import torch
 from torch import Tensor
 
+from engines.av_picture import AvPicture
+from engines.cuda.av_surface import SurfaceAvPicture
+from engines.options import ModelOptions
+from engines.runtimes.device_lanes import DeviceLane, batch_sizes
+from engines.runtimes.graphs import graphs_said
+from engines.runtimes.lanes import LaneEngine
 from engines.runtimes.placement import GpuFullError
-from engines.runtimes.tensorrt_api import Said, TensorRt
+from engines.runtimes.surface_lanes import LaneKernels, SurfaceLane
+from engines.runtimes.tensorrt_api import Said
 from engines.runtimes.tensorrt_context import ContextRunner
 from engines.spec import InputSpec
+from engines.suppression import rules_of
+from engines.types import Picture
+from tests.engines.cuda.host import HostKernels
+from tests.engines.test_surface_lanes import found_in, frame, same
+from tests.support.engine_contract import submit, taken
+from tests.support.host_device import HostDevice, HostStream
+from tests.support.scripted_tensorrt import INPUT, ScriptedEngine, scripted_api
+from tests.support.specs import small_spec
+from tests.support.surface_engine import COLOURS, Host, colour_network
 from vedette.errors import EngineError
 
 SPEC = InputSpec(size=(4, 2), scale=0.5, mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 8.0))
-SIZES = {"FLOAT": np.float32, "HALF": np.float16}
-
-
-@dataclass
-class Context:
-    """Gives the mean of each picture, as `mean` (n, 3)."""
-
-    kind: str = "HALF"
-    runs: bool = True
-    takes_shapes: bool = True
-    addresses: dict[str, int] = field(default_factory=dict)
-    shapes: list[tuple[int, ...]] = field(default_factory=list)
-    streams: list[int] = field(default_factory=list)
-
-    def set_tensor_address(self, name: str, address: int) -> None:
-        self.addresses[name] = address
-
-    def set_input_shape(self, _: str, shape: tuple[int, ...]) -> bool:
-        self.shapes.append(tuple(shape))
-        return self.takes_shapes
-
-    def get_tensor_shape(self, _: str) -> tuple[int, ...]:
-        return (self.shapes[-1][0], 3)
-
-    def execute_async_v3(self, stream: int) -> bool:
-        self.streams.append(stream)
-        if self.runs:
-            shape = self.shapes[-1]
-            values = _there(self.addresses["images"], shape, SIZES[self.kind])
-            _there(self.addresses["mean"], (shape[0], 3), np.float32)[:] = values.astype(np.float32).mean(axis=(2, 3))
-        return self.runs
-
-
-def _there(address: int, shape: tuple[int, ...], kind: Any) -> npt.NDArray[Any]:
-    size = int(np.prod(shape)) * np.dtype(kind).itemsize
-    memory = memoryview((ctypes.c_char * size).from_address(address)).cast("B")
-    there: npt.NDArray[Any] = np.frombuffer(memory, kind).reshape(shape)
-    return there
-
-
-class Engine:
-    num_io_tensors = 2
-
-    def __init__(self, context: Context | None, kind: str = "HALF") -> None:
-        self._context = context
-        self._kind = kind
-
-    def create_execution_context(self) -> Context | None:
-        return self._context
-
-    def get_tensor_name(self, index: int) -> str:
-        return ("images", "mean")[index]
-
-    def get_tensor_mode(self, name: str) -> str:
-        return {"images": "in", "mean": "out"}[name]
-
-    def get_tensor_dtype(self, name: str) -> str:
-        return f"DataType.{self._kind if name == 'images' else 'FLOAT'}"
 
 
 @pytest.fixture(autouse=True)
-def _a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = SimpleNamespace(cuda_stream=77, synchronize=lambda: None)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+def _a_stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """And one thread of torch's: they wait for each other in vain where the cores are busy."""
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=77))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-def runner(context: Context | None, kind: str = "HALF") -> ContextRunner:
-    api = TensorRt(
-        module=SimpleNamespace(TensorIOMode=SimpleNamespace(INPUT="in", OUTPUT="out")), flavour="TensorRT", version="11"
-    )
-    return ContextRunner(api, Engine(context, kind), (), Said(), SPEC)
+def mean_engine(kind: str = "HALF", gives: str = "FLOAT") -> ScriptedEngine:
+    """Gives the mean of each picture's channels, as `mean` (n, 3)."""
+    return ScriptedEngine(lambda values: {"mean": values.mean(axis=(2, 3))}, {"mean": (3,)}, kind, gives)
+
+
+def runner(engine: ScriptedEngine, *, rtx: bool = False, spec: InputSpec = SPEC) -> ContextRunner:
+    return ContextRunner(scripted_api(rtx=rtx), engine, (), Said(), spec)
 
 
 def levels(count: int = 4) -> Tensor:
@@ -106,50 +70,192 @@ def means(given: Tensor) -> npt.NDArray[np.float64]:
     return np.asarray((values / np.array(SPEC.std)[:, None, None]).mean(axis=(2, 3)))
 
 
+class TestContexts:
+    @pytest.mark.parametrize("kind", ["HALF", "FLOAT"])
+    def test_levels_become_values_in_the_contexts_own_input(self, kind: str) -> None:
+        engine, given = mean_engine(kind), levels()
+        run = runner(engine)
+
+        run.prepare(given, (1, 2, 4))
+        outputs = run.run(given, 4)
+
+        assert run.takes == (torch.float16 if kind == "HALF" else torch.float32)
+        assert all(context.addresses[INPUT] != given.data_ptr() for context in engine.contexts)
+        np.testing.assert_allclose(outputs["mean"].numpy(), means(given), atol=0.02)
+        assert engine.contexts[-1].streams == [77]
+
+    @pytest.mark.parametrize("kind", ["HALF", "FLOAT"])
+    def test_values_are_read_where_they_lie(self, kind: str) -> None:
+        engine = mean_engine(kind)
+        run = runner(engine)
+        values = torch.rand((4, 3, 2, 4)).to(run.takes)
+
+        run.prepare(values, (1, 2, 4))
+        outputs = run.run(values, 4)
+
+        assert {context.addresses[INPUT] for context in engine.contexts} == {values.data_ptr()}
+        np.testing.assert_allclose(outputs["mean"].numpy(), values.float().mean(dim=(2, 3)).numpy(), atol=1e-3)
+
+    def test_half_precision_comes_out_as_float(self) -> None:
+        run, given = runner(mean_engine(gives="HALF")), levels()
+
+        run.prepare(given, (4,))
+
+        outputs = run.run(given, 4)
+        assert outputs["mean"].dtype == torch.float32
+        np.testing.assert_allclose(outputs["mean"].numpy(), means(given), atol=0.1)
+
+    @pytest.mark.parametrize("rtx", [False, True])
+    def test_each_size_has_a_context_of_its_own_and_all_of_them_one_memory(self, rtx: bool) -> None:
+        engine, given = mean_engine(), levels()
+        run = runner(engine, rtx=rtx)
+
+        run.prepare(given, (1, 2, 4))
+        for size in (4, 2, 4, 1):
+            run.run(given, size)
+
+        assert [context.shape for context in engine.contexts] == [(size, 3, 2, 4) for size in (1, 2, 4)]
+        assert [len(context.streams) for context in engine.contexts] == [1, 1, 2]
+        assert len({context.memory for context in engine.contexts}) == 1
+        assert len({tuple(context.addresses.items()) for context in engine.contexts}) == 1
+        # TensorRT-RTX is to have its kernels before they are captured.
+        eager = [config.dynamic_shapes_kernel_specialization_strategy for config in engine.configs]
+        assert eager == (["eager"] * 3 if rtx else [])
+
+    def test_what_a_context_refuses_is_an_error(self) -> None:
+        full, still, small = mean_engine(), mean_engine(), mean_engine()
+        full.full, still.runs, small.takes_shapes = True, False, False
+
+        with pytest.raises(GpuFullError, match="TensorRT 11 cannot make an execution context"):
+            runner(full).prepare(levels(), (1,))
+        with pytest.raises(EngineError, match="TensorRT 11 does not take a batch of 4"):
+            runner(small).prepare(levels(), (4,))
+        run = runner(still)
+        run.prepare(levels(), (1,))
+        with pytest.raises(EngineError, match="TensorRT 11 did not start a run"):
+            run.run(levels(), 1)
+
+    def test_output_whose_shape_depends_on_the_picture_is_refused(self) -> None:
+        engine = ScriptedEngine(lambda values: {"found": values}, {"found": (-1, 6)}, "FLOAT")
+
+        with pytest.raises(EngineError, match=r"output found has a shape that depends on the picture, \(1, -1, 6\)"):
+            runner(engine).prepare(levels(), (1,))
+
+
+def lane_of(engine: ScriptedEngine, device: HostDevice, batch: int = 4) -> DeviceLane:
+    return DeviceLane(device, runner(engine), SPEC.size, batch, 0)
+
+
+class TestCapture:
+    def test_every_size_is_captured_before_there_is_work_and_replayed_from_then_on(self) -> None:
+        engine, device = mean_engine(), HostDevice()
+        lane = lane_of(engine, device)
+        (stream,) = device.streams
+        assert (stream.captures, stream.replays) == (3, 3)
+        assert [len(context.streams) for context in engine.contexts] == [5, 5, 5]  # three to warm up, one, and replayed
+        asked = LaneEngine([lane], small_spec("yolo_nas"), "TensorRT, scripted")
+
+        for count, ran in ((3, 4), (2, 2), (1, 1), (4, 4)):
+            buffer = asked.acquire()
+            assert buffer is not None
+            buffer.array[:] = levels().numpy()
+            asked.submit(buffer, count)
+            completion = taken(asked)
+            assert completion.outputs is not None
+            np.testing.assert_allclose(completion.outputs["mean"], means(levels())[:count], atol=0.02)
+            assert stream.names[-2] == f"vedette: network, batch {ran}"
+            asked.release(buffer)
+
+        assert (stream.captures, stream.replays) == (3, 7)
+
+    def test_network_alone_can_be_timed(self) -> None:
+        engine, device = mean_engine(), HostDevice()
+        lane = lane_of(engine, device)
+        (stream,) = device.streams
+
+        lane.start_network()
+
+        assert lane.network_ns() > 0
+        assert stream.replays == 4
+        assert len(engine.contexts[-1].streams) == 6  # the full batch
+        assert [context.shape for context in engine.contexts][-1] == (4, 3, 2, 4)
+
+    def test_what_cannot_be_captured_runs_all_the_same_and_is_told_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        engines, device = [mean_engine() for _ in range(2)], HostDevice("not permitted when stream is capturing")
+        lanes = [lane_of(engine, device) for engine in engines]
+        asked = LaneEngine(lanes, small_spec("yolo_nas"), "TensorRT, scripted")
+
+        with caplog.at_level(logging.WARNING):
+            said = graphs_said(lanes)
+        submit(asked, 3.0)
+        outputs = taken(asked).outputs
+
+        assert said == "no CUDA graphs"
+        assert caplog.messages == [
+            "no CUDA graphs, so that each run takes the CPU longer to start: not permitted when stream is capturing"
+        ]
+        assert outputs is not None
+        np.testing.assert_allclose(outputs["mean"], means(torch.full((1, 3, 2, 4), 3)), atol=0.02)
+        assert [stream.replays for stream in device.streams] == [0, 0]
+
+    def test_lane_whose_runs_are_captured_says_so(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert graphs_said([lane_of(mean_engine(), HostDevice())]) == "CUDA graphs"
+        assert caplog.messages == []
+
+    def test_memory_that_is_used_up_by_a_capture_is_no_reason_to_go_on_without(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It would be missing under load instead."""
+
+        def full(*_: object) -> Any:
+            msg = "CUDA out of memory. Tried to allocate 2.00 GiB."
+            raise torch.cuda.OutOfMemoryError(msg)
+
+        monkeypatch.setattr(HostStream, "capture", full)
+
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            lane_of(mean_engine(), HostDevice())
+
+
+def colours_in_tensorrt(kind: str) -> ScriptedEngine:
+    network = colour_network().network
+
+    def run(values: npt.NDArray[Any]) -> Mapping[str, npt.NDArray[Any]]:
+        with torch.inference_mode():
+            boxes, scores = network(torch.from_numpy(values))
+        return {"boxes": boxes.numpy(), "scores": scores.numpy()}
+
+    anchors = 3 * len(COLOURS.classes)
+    return ScriptedEngine(run, {"boxes": (anchors, 4), "scores": (anchors, len(COLOURS.classes))}, kind)
+
+
 @pytest.mark.parametrize("kind", ["HALF", "FLOAT"])
-def test_levels_become_values_in_the_context_s_own_input(kind: str) -> None:
-    context, given = Context(kind), levels()
-    run = runner(context, kind)
+@pytest.mark.parametrize("refuses", [None, "not permitted"])
+def test_pictures_on_the_device_are_found_by_contexts_as_by_torch(kind: str, refuses: str | None) -> None:
+    """The whole lane: the kernel writes the contexts' input, graphs or none, kernels read their outputs."""
+    options = ModelOptions(path="none")
+    engine, host = colours_in_tensorrt(kind), Host()
+    kernels = LaneKernels(preprocess=host.preprocess, nms=HostKernels("host_nms"))
+    lanes = [
+        SurfaceLane(
+            HostDevice(refuses),
+            runner(engine, spec=COLOURS.input),
+            COLOURS,
+            rules_of(COLOURS, options),
+            kernels,
+            4,
+            index,
+        )
+        for index in range(2)
+    ]
+    asked = LaneEngine(lanes, COLOURS, "TensorRT, scripted")
+    for number in (1, 3, 4, 2):
+        frames = [frame({"red": (80 * place, 40, 80 * place + 200, 300)}) for place in range(number)]
+        # The last one was decoded by the CPU.
+        pictures: list[Picture] = [SurfaceAvPicture(one) for one in frames[:-1]]
 
-    run.prepare(given, (1, 2, 4))
-    outputs = run.run(given, 4)
+        found = found_in(asked, [*pictures, AvPicture(frames[-1])])
 
-    assert run.takes == (torch.float16 if kind == "HALF" else torch.float32)
-    assert context.addresses["images"] != given.data_ptr()
-    np.testing.assert_allclose(outputs["mean"].numpy(), means(given), atol=0.02)
-    assert set(context.streams) == {77}
-
-
-@pytest.mark.parametrize("kind", ["HALF", "FLOAT"])
-def test_values_are_read_where_they_lie(kind: str) -> None:
-    context = Context(kind)
-    run = runner(context, kind)
-    values = torch.rand((4, 3, 2, 4)).to(run.takes)
-
-    run.prepare(values, (1, 2, 4))
-    outputs = run.run(values, 4)
-
-    assert context.addresses["images"] == values.data_ptr()
-    np.testing.assert_allclose(outputs["mean"].numpy(), values.float().mean(dim=(2, 3)).numpy(), atol=1e-3)
-
-
-def test_every_size_is_run_once_before_there_is_work_and_shapes_are_set_where_they_change() -> None:
-    context, given = Context(), levels()
-    run = runner(context)
-
-    run.prepare(given, (1, 2, 4))
-    assert [shape[0] for shape in context.shapes] == [4, 1, 2, 4]
-    run.run(given, 4)
-    run.run(given, 2)
-
-    assert [shape[0] for shape in context.shapes] == [4, 1, 2, 4, 2]
-    assert len(context.streams) == 5
-
-
-def test_what_a_context_refuses_is_an_error() -> None:
-    with pytest.raises(GpuFullError, match="TensorRT 11 cannot make an execution context"):
-        runner(None)
-    with pytest.raises(EngineError, match="TensorRT 11 did not start a run"):
-        runner(Context(runs=False)).prepare(levels(), (1,))
-    with pytest.raises(EngineError, match="TensorRT 11 does not take a batch of 4"):
-        runner(Context(takes_shapes=False)).prepare(levels(), (1, 4))
+        for got, wanted in zip(found, found_in(host.levels(), [AvPicture(one) for one in frames]), strict=True):
+            same(got, wanted)
+    assert len(engine.contexts) == 2 * len(batch_sizes(4))

@@ -36,7 +36,7 @@ from engines.runtimes.torch_network import load_network
 from stages.preprocess import Preprocess
 from tests.engines.cuda.host import HostKernels
 from tests.support.engine_contract import EngineContract, fill, submit, taken
-from tests.support.host_device import HostDevice, PlainRunner
+from tests.support.host_device import HostDevice, HostStream, PlainRunner
 from tests.support.tiny_models import ROWS, mean_model, slow_model
 from vedette.errors import EngineError, GpuError, ModelError
 
@@ -92,7 +92,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> list[torch.device]:
     monkeypatch.setattr("engines.runtimes.tensorrt_api.installed", tuple)
     monkeypatch.setattr(torch_runtime, "find_gpus", lambda: gpus)
     monkeypatch.setattr(torch_runtime, "CudaRuntime", HostRuntime)
-    monkeypatch.setattr(torch_runtime, "GraphRunner", PlainRunner)
+    monkeypatch.setattr(torch_runtime, "TorchRunner", PlainRunner)
     monkeypatch.setattr(torch_runtime, "load_network", load)
     monkeypatch.setattr("torch.cuda.is_available", lambda: bool(gpus))
     return asked
@@ -153,7 +153,7 @@ def test_every_number_of_pictures_runs_in_the_next_larger_batch(
         runners.append(PlainRunner(network))
         return runners[-1]
 
-    monkeypatch.setattr(torch_runtime, "GraphRunner", runner)
+    monkeypatch.setattr(torch_runtime, "TorchRunner", runner)
     engine = opened(mean_model(tmp_path / "free.onnx", batch="n"), precision="fp32")
     assert engine.max_batch == 8
     buffer = engine.acquire()
@@ -263,7 +263,7 @@ def test_network_that_fails_on_the_gpu_is_an_error_of_its_run(monkeypatch: pytes
         msg = "CUDA error: an illegal memory access was encountered\nCompile with …"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr(PlainRunner, "run", broken)
+    monkeypatch.setattr(HostStream, "begin", broken)
     with pytest.raises(EngineError, match="the GPU did not start a run: CUDA error: an illegal memory access"):
         engine.submit(buffer, 1)
     engine.release(buffer)  # it is its caller's again

@@ -15,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
 
 from engines.engine import Engine, Outputs
 from engines.options import ModelOptions
 from engines.quantize.writer import Form
 from engines.runtimes import open_engine
+from engines.runtimes.device_lanes import DeviceLane
 from engines.runtimes.gpus import find_gpus
+from engines.runtimes.lanes import LaneEngine
+from engines.runtimes.stage_times import BatchTimes
 from engines.runtimes.tensorrt_api import installed, load
 from tests.support.engine_contract import EngineContract, fill, submit, taken
 from tests.support.quantized_models import quantized_seed
@@ -104,6 +108,43 @@ class TestOnAGpu:
         assert precision.upper() in engine.description
         np.testing.assert_allclose(got["scores"], want["scores"], atol=scores)
         np.testing.assert_allclose(got["boxes"], want["boxes"], atol=boxes_px)
+
+    def test_runs_are_captured_for_every_size_of_batch(self, backend: str, cache: Path, tmp_path: Path) -> None:
+        engine = opened(mean_model(tmp_path / "free.onnx", batch="n"), backend, cache, precision="fp32")
+        assert isinstance(engine, LaneEngine)
+
+        assert ", CUDA graphs" in engine.description
+        for lane in engine.lanes:
+            assert isinstance(lane, DeviceLane)
+            assert sorted(lane._graphs._captured) == [1, 2, 4, 8]
+
+    def test_nothing_is_allocated_once_it_runs(self, backend: str, cache: Path, tmp_path: Path) -> None:
+        engine = opened(mean_model(tmp_path / "free.onnx", batch="n"), backend, cache, precision="fp32")
+        before = torch.cuda.memory_stats()["allocation.all.allocated"]
+
+        for _ in range(20):
+            submit(engine, 3.0)
+            engine.release(taken(engine).buffer)
+
+        assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
+
+    def test_stages_of_a_batch_add_up_to_what_the_engine_took(self, backend: str, cache: Path) -> None:
+        engine = opened(SHIPPED, backend, cache)
+        assert isinstance(engine, LaneEngine)
+        seen: list[BatchTimes] = []
+        engine.record(seen.append)
+        took_ms = []
+        for _ in range(10):
+            submit(engine, 3.0)
+            completion = taken(engine)
+            took_ms.append(completion.engine_ns / 1e6)
+            engine.release(completion.buffer)
+
+        stages = [one.input_ms + one.preprocess_ms + one.network_ms + one.output_ms for one in seen]
+        np.testing.assert_allclose(stages, took_ms, atol=0.01)
+        assert [one.began_ms for one in seen] == sorted(one.began_ms for one in seen)
+        assert all(one.network_ms > max(one.preprocess_ms, 0.01) for one in seen)
+        assert {one.to_device_bytes for one in seen} == {3 * 384 * 640}
 
     @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
     def test_every_number_of_pictures_up_to_the_batch(

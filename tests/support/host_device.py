@@ -1,26 +1,29 @@
 """The host's memory as a device: what `engines/runtimes/device_lanes.py` asks of CUDA, done at once and in order.
 
-The lanes run on it as they do on a GPU, but for what only a GPU can do: nothing overlaps, nothing is captured.
+The lanes run on it as they do on a GPU, but for what only a GPU can do: nothing overlaps. What is captured is done
+again when it is replayed, into the memory of the outputs that it had when it was captured.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from engines.runtimes.torch_network import TorchNetwork
+from engines.runtimes.graphs import Given, NotCapturedError
+from engines.runtimes.torch_network import TorchNetwork, TorchRunner
 
 
 class HostStream:
     handle = 0
 
     def __init__(self) -> None:
-        self.runs = self.waited_for_decoders = 0
+        self.runs = self.waited_for_decoders = self.captures = self.replays = 0
+        self.refuses: str | None = None
         self.names: list[str] = []
         self._began_ns = self._ended_ns = 0
         self._marks_ns: list[int] = []
@@ -43,6 +46,20 @@ class HostStream:
         self._ended_ns = time.monotonic_ns()
         self.runs += 1
 
+    def capture(self, work: Callable[[], Given]) -> tuple[Callable[[], None], Given]:
+        if self.refuses is not None:
+            raise NotCapturedError(self.refuses)
+        given = work()
+        self.captures += 1
+
+        def replay() -> None:
+            self.replays += 1
+            with torch.inference_mode():
+                for name, tensor in work().items():
+                    given[name].copy_(tensor)
+
+        return replay, given
+
     def after_decoder(self) -> None:
         self.waited_for_decoders += 1
 
@@ -57,37 +74,36 @@ class HostStream:
 class HostDevice:
     torch_device = torch.device("cpu")
 
-    def __init__(self) -> None:
+    def __init__(self, refuses: str | None = None) -> None:
+        """`refuses`: why it captures nothing."""
+        self._refuses = refuses
         self.streams: list[HostStream] = []
 
     def stream(self) -> HostStream:
         self.streams.append(HostStream())
+        self.streams[-1].refuses = self._refuses
         return self.streams[-1]
 
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype)
 
 
-class PlainRunner:
-    """`GraphRunner` without graphs: the same network on the same memory, each operation started by Python."""
+class PlainRunner(TorchRunner):
+    """Remembers the sizes of what it ran."""
 
     def __init__(self, network: TorchNetwork) -> None:
-        self._network = network
+        super().__init__(network)
         self._levels: Tensor | None = None
         self.sizes: list[int] = []
 
-    takes = torch.uint8
-
-    def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Mapping[str, Tensor]:
+    def prepare(self, levels: Tensor, sizes: tuple[int, ...]) -> Given:
         self._levels = levels
-        return self.run(levels, max(sizes))
+        return super().prepare(levels, sizes)
 
-    def run(self, levels: Tensor, size: int) -> Mapping[str, Tensor]:
+    def run(self, levels: Tensor, size: int) -> Given:
         assert levels is self._levels, "a graph reads from where it was captured"
         self.sizes.append(size)
-        with torch.inference_mode():
-            outputs: dict[str, Tensor] = self._network(levels[:size])
-        return outputs
+        return super().run(levels, size)
 
 
 class ValuesRunner(PlainRunner):
@@ -95,11 +111,15 @@ class ValuesRunner(PlainRunner):
 
     def __init__(self, network: TorchNetwork, takes: torch.dtype) -> None:
         super().__init__(network)
-        self.takes = takes
+        self._takes = takes
 
-    def run(self, levels: Tensor, size: int) -> Mapping[str, Tensor]:
+    @property
+    def takes(self) -> torch.dtype:
+        return self._takes
+
+    def run(self, levels: Tensor, size: int) -> Given:
         assert levels is self._levels
-        assert levels.dtype == self.takes
+        assert levels.dtype == self._takes
         with torch.inference_mode():
             boxes, scores = self._network.network(levels[:size].float())
         return {"boxes": boxes, "scores": scores}
