@@ -49,6 +49,7 @@ from stages.suppress import Suppress
 from stages.track import build_tracker
 from stages.types import Clock, State, StreamId
 from vedette import __version__
+from vedette.priority import step_back
 
 logger = logging.getLogger(__name__)
 
@@ -268,6 +269,8 @@ class Machine:
         return self._reporter.readiness()
 
     def _run_source(self, stream: Stream) -> None:
+        if stream.options.is_file:
+            step_back()  # decoding goes on all the time, beside the engine; a camera's is over before its next packet
         stream.runner.run()
         with self._lock:
             self._sources_alive -= 1

@@ -17,7 +17,6 @@ import onnxruntime
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
-from engines.runtimes.behind import behind
 from engines.runtimes.cpus import usable_cpus
 from engines.runtimes.description import title
 from engines.runtimes.onnx_numbers import Numbers, numbers_of
@@ -25,6 +24,7 @@ from engines.runtimes.onnxruntime_errors import refusals, said
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import ModelFile, ModelSpec
 from vedette.errors import EngineError, ModelError
+from vedette.priority import behind
 
 REQUESTS = 2
 

@@ -17,7 +17,6 @@ from openvino.preprocess import PrePostProcessor
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
-from engines.runtimes.behind import behind
 from engines.runtimes.cpus import bound_cpus, usable_cpus
 from engines.runtimes.description import title
 from engines.runtimes.openvino_core import core
@@ -26,6 +25,7 @@ from engines.runtimes.openvino_types import executed
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import InputSpec, ModelFile, ModelSpec
 from vedette.errors import EngineError, ModelError
+from vedette.priority import behind
 
 Hint = Literal["LATENCY", "THROUGHPUT"]
 
