@@ -1,9 +1,10 @@
 """Threads that keep a core busy stand behind those that do a little and are waited for.
 
-On a machine without a GPU the engine and a file's decoder want every core all of the time. A stage that has something to do (a
-picture is decoded, boxes are there, Redis has answered) would wait for the end of such a thread's slice, 3 ms and more,
-and a live frame meets that at each of its steps. Linux lets a thread of the policy SCHED_IDLE give way at once, and it
-loses nothing by it: it gets what the others leave, which is what it got anyway (docs/decisions/0008-priorities.md).
+On a machine without a GPU the engine and a file's decoder want every core all of the time. A stage that has something
+to do (a picture is decoded, boxes are there, Redis has answered) would wait for the end of such a thread's slice, 3 ms
+and more, and a live frame meets that at each of its steps. Linux lets a thread of the policy SCHED_IDLE give way at
+once, and it loses nothing by it: it gets what the others leave, which is what it got anyway
+(docs/decisions/0008-priorities.md).
 """
 
 from __future__ import annotations
