@@ -19,8 +19,9 @@ class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `devices`: GPUs by their number in the driver's order, the first one by default; named ones must be there. On each
     of them `engines` copies of the network, each with `contexts` runs at once; `memory_mb` (of 2**20 bytes) is what
-    this process may take of each. `decode: gpu` leaves decoded pictures on the (one) GPU, for models of the head
-    `yolo_nas`: kernels prepare them and leave the best of what is found; `cpu` decodes and prepares on the host.
+    this process may take of each. `decode: gpu` deals the streams to the GPUs and leaves decoded pictures there, for
+    models of the head `yolo_nas`: kernels prepare them and leave the best of what is found; `cpu` decodes and prepares
+    on the host.
     """
 
     devices: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=63)], ...], msgspec.Meta(min_length=1)] | None = None

@@ -2,7 +2,7 @@
 
     source:{id}    decode, fps, credit ── Entrance ── Lane takes note of the order
                                              └── slot ── Batcher
-    dispatch       Batcher ── Preprocess ── Engine
+    dispatch       Batcher ── Preprocess ── Engine     (these two for each GPU on which pictures stay: analysis.py)
     finish         Engine ── Detect ── Suppress ── Lane: order, Tracker, messages ── every Outlet
     sink:{kind}    Outlet ── Redis, file
 
@@ -19,16 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engines.engine import Engine
-from engines.options import GpuOptions
 from engines.runtimes import open_engine
 from engines.runtimes.description import title
+from pipeline.analysis import Analysis, analysis_of, open_analyses
 from pipeline.clock import SystemClock
 from pipeline.config import Config
 from pipeline.config_file import stream_fingerprint
 from pipeline.credits import Credits
-from pipeline.dispatch import Dispatcher
 from pipeline.entrance import Entrance
-from pipeline.finish import Finisher
 from pipeline.http import HttpServer
 from pipeline.lane import Lane
 from pipeline.latency import Stamps
@@ -40,12 +38,9 @@ from pipeline.run_id import file_run, process_run
 from pipeline.status import Readiness, Status
 from pipeline.stream import Opener, StreamRunner
 from pipeline.supervisor import Supervisor
-from stages.detect import Detect
 from stages.options import StreamOptions
-from stages.preprocess import Preprocess
 from stages.source import Connection, open_connection
 from stages.source.av_open import is_local, local_path
-from stages.suppress import Suppress
 from stages.track import build_tracker
 from stages.types import Clock, State, StreamId
 from vedette import __version__
@@ -55,10 +50,6 @@ logger = logging.getLogger(__name__)
 
 _GRACE_S = 1.0
 _GOLDEN_RATIO = 0.618033988749895  # its multiples, modulo 1, are evenly spread however many there are
-
-# Of a camera the engine's next picture is chosen as late as can be. Where there are only files, so many more are ready
-# for it: it is never idle, and what comes back is finished by fours (docs/decisions/0005-two-requests.md).
-_AHEAD = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +108,10 @@ class Machine:
         """Open sinks, port and engine, in the order in which their errors are cheapest. Nothing runs yet.
 
         `opener`, `engine_opener` and `outlet_builder` stand for the real sources, engine and sinks; with
-        `model.gpu.decode: gpu` the opener is given the GPU's number, too, as `gpu`.
+        `model.gpu.decode: gpu` the opener is given the number of the stream's GPU, too, as `gpu`.
         Raises ConfigError, ModelError, SpoolError, MissingExtraError.
         """
         self._config = config
-        self._opener = opener if config.model.gpu.decode == "cpu" else _on_gpu(opener, config.model.gpu)
         self._clock = clock or SystemClock()
         self.ledger = Ledger()
         # A SimpleQueue, since a signal handler may put into it at any moment; an Event's lock is not re-entrant.
@@ -147,33 +137,28 @@ class Machine:
             )
         )
         self._http = None if config.http is None else HttpServer(config.http, status=self.status, ready=self.readiness)
-        nobody_waits = all(options.is_file for options in config.streams)
-        ahead = _AHEAD if nobody_waits else 0
-        self.engine: Engine = engine_opener(
-            config.model, now_ns=self._clock.mono_ns, at_most=config.batch.max, ahead=ahead
-        )
-        logger.info("engine: %s", self.engine.description)
-
-        preprocess = Preprocess(self.engine.spec)
-        suppress = Suppress(self.engine.spec, config.model)
-        self._dispatcher = Dispatcher(
-            self.engine,
-            preprocess,
-            {StreamId(options.id): options.is_file for options in config.streams},
-            self._clock,
-            batch_max=config.batch.max,
-            wait_ns=int(config.batch.wait_ms * 1e6),
-        )
-        detect = Detect(self.engine.spec, score=suppress.score)
-        self._finisher = Finisher(self.engine, self._dispatcher, detect, suppress, self._clock)
-        for options in config.streams:
-            self._streams[StreamId(options.id)] = self._build_stream(options, on_stamps)
+        self._analyses = open_analyses(config, engine_opener, self._clock)
+        self.engines = tuple(analysis.engine for analysis in self._analyses)
+        for index, options in enumerate(config.streams):
+            analysis = analysis_of(index, self._analyses)
+            self._streams[StreamId(options.id)] = self._build_stream(options, analysis, opener, on_stamps)
         self._reporter = Reporter(
-            self._clock, self.ledger, self.engine, self.run_id, self._outlets,
+            self._clock, self.ledger, self.engines, self.run_id, self._outlets,
             {name: (stream.runner, stream.lane) for name, stream in self._streams.items()},
         )  # fmt: skip
 
-    def _build_stream(self, options: StreamOptions, on_stamps: Callable[[StreamId, Stamps], None] | None) -> Stream:
+    @property
+    def engine(self) -> Engine:
+        """The engine, or the first of several: they run the same network."""
+        return self.engines[0]
+
+    def _build_stream(
+        self,
+        options: StreamOptions,
+        analysis: Analysis,
+        opener: Callable[..., Connection],
+        on_stamps: Callable[[StreamId, Stamps], None] | None,
+    ) -> Stream:
         stream = StreamId(options.id)
         credits = Credits(on_all_back=self._frames_settled) if options.is_file else None
         run = self.run_id
@@ -197,14 +182,14 @@ class Machine:
             clock=self._clock,
             on_stamps=on_stamps,
         )
-        entrance = Entrance(stream, lane=lane, dispatcher=self._dispatcher, ledger=self.ledger, credits=credits)
+        entrance = Entrance(stream, lane=lane, dispatcher=analysis.dispatcher, ledger=self.ledger, credits=credits)
         runner = StreamRunner(
             options,
             run,
             entrance,
             self._clock,
             self._sources_stop,
-            opener=self._opener,
+            opener=opener if analysis.gpu is None else functools.partial(opener, gpu=analysis.gpu),
             phase=len(self._streams) * _GOLDEN_RATIO % 1.0,
         )
         return Stream(options=options, lane=lane, entrance=entrance, runner=runner)
@@ -229,8 +214,10 @@ class Machine:
                 spawn(name, body)
         for name, body in beside:
             spawn(name, body)
-        spawn("finish", self._finisher.run)
-        spawn("dispatch", self._dispatcher.run)
+        for analysis in self._analyses:
+            dispatch, finish = analysis.names
+            spawn(finish, analysis.finisher.run)
+            spawn(dispatch, analysis.dispatcher.run)
         for name, stream in self._streams.items():
             spawn(f"source:{name}", functools.partial(self._run_source, stream))
         # A file is over when its last frame is with the slowest sink, however long that takes; a stop cuts it short.
@@ -300,15 +287,16 @@ class Machine:
         for stream in self._streams.values():
             stream.entrance.stop_waiting()
         if failed:
-            self.engine.close()  # nobody may be left to give its buffers back
+            self._close_engines()  # nobody may be left to give their buffers back
         left_behind = join("source:", left_s(0.6))
-        self._dispatcher.close()
+        for analysis in self._analyses:
+            analysis.dispatcher.close()
         left_behind += join("dispatch", left_s(0.6))
-        self.engine.close()
+        self._close_engines()
         left_behind += join("finish", left_s(0.6))
         # After a failure nobody had the chance to finish anything.
         unfinished = list(self._supervisor.native_ids()) if failed else left_behind
-        work_left = "dispatch" in unfinished or "finish" in unfinished
+        work_left = any(name.startswith(("dispatch", "finish")) for name in unfinished)
         for stream in self._streams.values():
             source_left = f"source:{stream.options.id}" in unfinished
             stream.entrance.close(source_left=source_left, work_left=work_left)
@@ -324,7 +312,6 @@ class Machine:
             left_behind += join("http", _GRACE_S)
         return [name for name in dict.fromkeys(left_behind) if name in join(name, 0.0)]
 
-
-def _on_gpu(opener: Callable[..., Connection], options: GpuOptions) -> Opener:
-    """Sources whose pictures stay on the GPU where the engine is."""
-    return functools.partial(opener, gpu=options.devices[0] if options.devices else 0)
+    def _close_engines(self) -> None:
+        for engine in self.engines:
+            engine.close()

@@ -220,9 +220,6 @@ class Checks:
             if number in devices[:index]:
                 where = f"model.gpu.devices[{index}]"
                 self._report(where, f"expected each GPU once, {self._got(where)} again")
-        if values.get("decode") == "gpu" and len(devices) > 1:
-            text = f"expected one GPU with decode: gpu, got {len(devices)}; run a process for each"
-            self._report("model.gpu.devices", text)
         backend = model.get("backend", "auto")
         if values and backend in ("openvino", "onnxruntime"):
             self._report("model.gpu", f"expected none with backend: {backend}, which runs on CPUs")

@@ -39,7 +39,7 @@ DESCRIPTIONS = {
     "GpuOptions.engines": "Copies of the network on each GPU.",
     "GpuOptions.contexts": "Runs at once of each copy: while one computes, the next is copied.",
     "GpuOptions.memory_mb": "At most how much memory this process may take of each GPU, in units of 2**20 bytes.",
-    "GpuOptions.decode": "gpu: NVDEC decodes and kernels prepare, on one GPU, where the pictures stay. cpu: as ever.",
+    "GpuOptions.decode": "gpu: NVDEC decodes and kernels prepare, on a GPU, where pictures stay. cpu: as ever.",
     "BatchOptions.max": "At most how many pictures an engine call takes (on a CPU one pays best).",
     "BatchOptions.wait_ms": "How long a lone picture waits for company; 0 is not at all.",
     "TrackOptions.kind": "The tracker.",

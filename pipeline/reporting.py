@@ -26,14 +26,14 @@ class Reporter:
         self,
         clock: Clock,
         ledger: Ledger,
-        engine: Engine,
+        engines: Sequence[Engine],
         run_id: str,
         outlets: Sequence[Outlet],
         streams: Mapping[StreamId, tuple[StreamRunner, Lane]],
     ) -> None:
         self._clock = clock
         self._ledger = ledger
-        self._engine = engine
+        self._engines = tuple(engines)
         self._run_id = run_id
         self._outlets = tuple(outlets)
         self._streams = dict(streams)
@@ -47,8 +47,8 @@ class Reporter:
             version=__version__,
             started_wall_ns=self._started_wall_ns,
             uptime_s=(now_ns - self._started_ns) / 1e9,
-            model=title(self._engine.spec),
-            engine=self._engine.description,
+            model=title(self._engines[0].spec),
+            engine="; ".join(engine.description for engine in self._engines),
             run=self._run_id,
             streams={
                 str(name): self._stream(runner, lane, totals.streams[name], now_ns)

@@ -64,5 +64,6 @@ def surface_of(frame: av.VideoFrame) -> Surface:
         msb_aligned=True,
         matrix=matrix,
         full_range=full_range,
+        gpu=luma.device.index,
         owner=(frame, luma, chroma),
     )

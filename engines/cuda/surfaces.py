@@ -62,7 +62,7 @@ class Surface:
 
     `chroma` None is a grey picture. 8 bits are bytes; more are 16-bit words, in whose high bits (`msb_aligned`: P010,
     P012, P016) or low bits the samples lie. Only read; lives as long as `owner`, which whoever launches a kernel keeps
-    until that has run.
+    until that has run. `gpu`: on which it lies, where that is known.
     """
 
     size_wh: SizeWH
@@ -74,6 +74,7 @@ class Surface:
     msb_aligned: bool = True
     matrix: YuvMatrix = YuvMatrix.BT601
     full_range: bool = False
+    gpu: int | None = None
     owner: object = field(default=None, repr=False, compare=False)
 
 

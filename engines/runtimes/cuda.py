@@ -115,6 +115,7 @@ class CudaDevice:
 
     def __init__(self, gpu: Gpu) -> None:
         self.torch_device = torch.device("cuda", gpu.index)
+        self.gpu = gpu.index
 
     def stream(self) -> CudaStream:
         return CudaStream()

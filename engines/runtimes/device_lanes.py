@@ -79,6 +79,11 @@ class Device(Protocol):
     @property
     def torch_device(self) -> torch.device: ...
 
+    @property
+    def gpu(self) -> int | None:
+        """Its number, if it is a GPU."""
+        ...
+
     def stream(self) -> Stream: ...
 
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -93,6 +93,9 @@ class SurfaceLane(DeviceLane):
         return Place.DEVICE
 
     def put(self, index: int, surface: Surface) -> Placement:
+        if surface.gpu not in (None, self._device.gpu):
+            msg = f"a picture on GPU {surface.gpu} was given to a lane on GPU {self._device.gpu}"
+            raise EngineError(msg)
         records, (placement,) = surface_records([surface], self._spec.input)
         records["slot"] = index
         self._surfaces[index] = (records, surface)

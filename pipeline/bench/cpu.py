@@ -46,8 +46,9 @@ def part_of(thread_id: int, kernel_name: str, supervised: Mapping[int, str], mai
         return "decode" if kernel_name.startswith("av:") else "engine"
     if name.startswith("source:"):
         return "decode"
-    if name in {"dispatch", "finish"}:
-        return name
+    part = name.partition(":")[0]  # several GPUs have several: dispatch:1
+    if part in {"dispatch", "finish"}:
+        return part
     if name.startswith(("sink:", "spool:")):
         return "sinks"
     return "other"

@@ -72,10 +72,11 @@ def test_gpu_that_is_named_twice_and_one_for_a_cpu_s_backend_are_refused(tmp_pat
     )
 
 
-def test_pictures_stay_on_one_gpu(tmp_path: Path) -> None:
-    assert refused(written("{devices: [0, 1], decode: gpu}"), tmp_path) == (
-        "model.gpu.devices: expected one GPU with decode: gpu, got 2; run a process for each",
-    )
+def test_pictures_may_stay_on_several_gpus(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(written("{devices: [1, 0], decode: gpu}"))
+
+    assert load_config(path, ENVIRON).model.gpu == GpuOptions(devices=(1, 0), decode="gpu")
 
 
 def test_placement_changes_no_result() -> None:

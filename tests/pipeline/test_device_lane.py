@@ -7,7 +7,8 @@ software and handed on as NVDEC's are. Everything else is what runs on a GPU.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,21 @@ import torch
 
 from engines.av_picture import AvPicture
 from engines.cuda.av_surface import SurfaceAvPicture
+from engines.cuda.surfaces import Surface
 from engines.engine import Engine
 from engines.options import GpuOptions, ModelOptions
 from pipeline.assembly import Machine
 from pipeline.config import Config
 from pipeline.ledger import Ledger
 from pipeline.outgoing import Outlet
+from pipeline.status import Status
 from stages.options import JsonlSinkOptions, StreamOptions
 from stages.source import Connection, ConnectionInfo, Decoded, Trouble, open_connection
 from stages.types import Clock
 from tests.support.core import Collector
 from tests.support.models import painted
 from tests.support.surface_engine import Host
+from vedette.errors import EngineError
 from vedette.messages import FrameMessage
 from vedette.secrets import SecretUrl
 
@@ -66,10 +70,11 @@ def film(path: Path, size_wh: tuple[int, int]) -> Path:
 class OnDevice:
     """Pictures that lie on the «device», NV12 as NVDEC leaves them; with `fall_back` each seventh is as ever."""
 
-    def __init__(self, inner: Connection, *, fall_back: bool) -> None:
+    def __init__(self, inner: Connection, gpu: int, *, fall_back: bool) -> None:
         self._inner = inner
+        self._gpu = gpu
         self._fall_back = fall_back
-        self.info = ConnectionInfo(codec="h264", finite=True, decoder="GPU 0")
+        self.info = ConnectionInfo(codec="h264", finite=True, decoder=f"GPU {gpu}")
 
     def pictures(self) -> Iterator[Decoded | Trouble]:
         for number, item in enumerate(self._inner.pictures()):
@@ -77,7 +82,7 @@ class OnDevice:
             assert isinstance(item.picture, AvPicture)
             picture: Any = item.picture
             if not (self._fall_back and number % 7 == 3):
-                picture = SurfaceAvPicture(item.picture.frame.reformat(format="nv12"))
+                picture = OnGpu(item.picture.frame.reformat(format="nv12"), self._gpu)
             yield Decoded(
                 pts=item.pts,
                 time_base=item.time_base,
@@ -90,10 +95,29 @@ class OnDevice:
         self._inner.close()
 
 
-def messages(
-    folder: Path, engine: Engine, gpu: GpuOptions, *, fall_back: bool = False
-) -> dict[str, list[FrameMessage]]:
-    """What a run over both films publishes; it must account for all."""
+class OnGpu(SurfaceAvPicture):
+    """Says on which GPU it lies, which lanes of another refuse."""
+
+    def __init__(self, frame: av.VideoFrame, gpu: int) -> None:
+        super().__init__(frame)
+        self._gpu = gpu
+
+    def surface(self) -> Surface:
+        return replace(super().surface(), gpu=self._gpu)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a run over both films published, which GPU each stream was decoded on, and what it says of itself."""
+
+    messages: dict[str, list[FrameMessage]]
+    gpus: dict[str, int | None]
+    status: Status
+    threads: set[str]
+
+
+def run(folder: Path, engines: Mapping[int | None, Engine], gpu: GpuOptions, *, fall_back: bool = False) -> Ran:
+    """A run with these engines by their GPU; it must account for all."""
     config = Config(
         version=1,
         model=ModelOptions(path="none", gpu=gpu),
@@ -102,38 +126,45 @@ def messages(
         ),
         sinks=(JsonlSinkOptions(path="none"),),
     )
-    asked: list[int | None] = []
+    gpus: dict[str, int | None] = {}
+    threads: set[str] = set()
     outlets: list[Collector] = []
 
     def opener(options: StreamOptions, clock: Clock, stop: threading.Event, gpu: int | None = None) -> Connection:
-        asked.append(gpu)
+        gpus[options.id] = gpu
+        threads.update(thread.name for thread in threading.enumerate())
         inner = open_connection(options, clock, stop)
-        return inner if gpu is None else OnDevice(inner, fall_back=fall_back)
+        return inner if gpu is None else OnDevice(inner, gpu, fall_back=fall_back)
+
+    def engine_opener(options: ModelOptions, **_: object) -> Engine:
+        if gpu.decode == "cpu":
+            return engines[None]
+        (device,) = options.gpu.devices or (0,)
+        return engines[device]
 
     def outlet(*_: object, ledger: Ledger, **__: object) -> list[Outlet]:
         outlets.append(Collector(ledger))
         return [*outlets]
 
-    machine = Machine(config, opener=opener, engine_opener=lambda *_, **__: engine, outlet_builder=outlet)
+    machine = Machine(config, opener=opener, engine_opener=engine_opener, outlet_builder=outlet)
     outcome = machine.run()
 
     assert outcome.ledger_problems == []
-    wanted = None if gpu.decode == "cpu" else (gpu.devices or (0,))[0]
-    assert asked == [wanted] * len(SIZES)
-    assert {report.decoder for report in outcome.status.streams.values()} == {None if wanted is None else "GPU 0"}
-    return {name: [item.message for item in outlets[0].frames(name)] for name in SIZES}
+    for name, report in outcome.status.streams.items():
+        assert report.decoder == (None if gpus[name] is None else f"GPU {gpus[name]}")
+    found = {name: [item.message for item in outlets[0].frames(name)] for name in SIZES}
+    return Ran(messages=found, gpus=gpus, status=outcome.status, threads=threads)
 
 
-@pytest.mark.parametrize("fall_back", [False, True])
-def test_messages_are_those_of_a_machine_without_a_device(tmp_path: Path, fall_back: bool) -> None:
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
     for name, size_wh in SIZES.items():
-        film(tmp_path / f"{name}.mkv", size_wh)
-    host = Host(batch=3)
+        film(folder / f"{name}.mkv", size_wh)
+    return folder
 
-    got = messages(tmp_path, host.surfaces(), GpuOptions(decode="gpu", devices=(2,)), fall_back=fall_back)
-    expected = messages(tmp_path, host.levels(), GpuOptions())
 
-    assert host.preprocess.launched
+def same(got: dict[str, list[FrameMessage]], expected: dict[str, list[FrameMessage]]) -> None:
     for name in SIZES:
         assert len(got[name]) == len(expected[name]) == FRAMES
         assert sum(len(message.objects) for message in expected[name]) > FRAMES
@@ -145,3 +176,36 @@ def test_messages_are_those_of_a_machine_without_a_device(tmp_path: Path, fall_b
             boxes = [[thing.box for thing in message.objects] for message in (one, other)]
             # A border that H.264 has softened may fall on the other side of the detector's threshold: a pixel of input.
             np.testing.assert_allclose(boxes[0], boxes[1], atol=4.5)
+
+
+@pytest.mark.parametrize("fall_back", [False, True])
+def test_messages_are_those_of_a_machine_without_a_device(films: Path, fall_back: bool) -> None:
+    host = Host(batch=3, gpu=2)
+
+    got = run(films, {2: host.surfaces()}, GpuOptions(decode="gpu", devices=(2,)), fall_back=fall_back)
+    expected = run(films, {None: host.levels()}, GpuOptions())
+
+    assert host.preprocess.launched
+    assert got.gpus == {"a": 2, "b": 2}
+    assert expected.gpus == {"a": None, "b": None}
+    same(got.messages, expected.messages)
+
+
+def test_streams_are_dealt_to_the_gpus_and_each_is_analysed_where_it_was_decoded(films: Path) -> None:
+    """A lane refuses a picture of another GPU, so that a wrong turn would fail the run."""
+    hosts = {gpu: Host(batch=3, gpu=gpu) for gpu in (1, 0)}
+
+    got = run(films, {gpu: host.surfaces() for gpu, host in hosts.items()}, GpuOptions(decode="gpu", devices=(1, 0)))
+    expected = run(films, {None: hosts[0].levels()}, GpuOptions())
+
+    assert got.gpus == {"a": 1, "b": 0}
+    assert all(host.preprocess.launched for host in hosts.values())
+    assert got.status.engine == "surfaces on the host; surfaces on the host"
+    assert {"dispatch:0", "finish:0", "dispatch:1", "finish:1"} <= got.threads
+    assert {"dispatch", "finish"} <= expected.threads
+    same(got.messages, expected.messages)
+
+
+def test_picture_of_another_gpu_is_refused(films: Path) -> None:
+    with pytest.raises(EngineError, match="a picture on GPU 1 was given to a lane on GPU 0"):
+        run(films, {1: Host(gpu=0).surfaces()}, GpuOptions(decode="gpu", devices=(1,)))

@@ -74,9 +74,10 @@ class HostStream:
 class HostDevice:
     torch_device = torch.device("cpu")
 
-    def __init__(self, refuses: str | None = None) -> None:
-        """`refuses`: why it captures nothing."""
+    def __init__(self, refuses: str | None = None, gpu: int | None = None) -> None:
+        """`refuses`: why it captures nothing. `gpu`: the one that it stands for."""
         self._refuses = refuses
+        self.gpu = gpu
         self.streams: list[HostStream] = []
 
     def stream(self) -> HostStream:

@@ -85,13 +85,14 @@ class Host:
     batch: int = 4
     preprocess: HostKernels = field(default_factory=lambda: HostKernels("host_preprocess"))
     takes: torch.dtype = torch.uint8
+    gpu: int | None = None
     nms: HostKernels = field(default_factory=lambda: HostKernels("host_nms"))
 
     def surfaces(self, lanes: int = 2) -> LaneEngine:
         rules = rules_of(self.spec, self.options)
         kernels = LaneKernels(preprocess=self.preprocess, nms=self.nms)
         made = [
-            SurfaceLane(HostDevice(), self._runner(), self.spec, rules, kernels, self.batch, index)
+            SurfaceLane(HostDevice(gpu=self.gpu), self._runner(), self.spec, rules, kernels, self.batch, index)
             for index in range(lanes)
         ]
         return LaneEngine(made, self.spec, "surfaces on the host")
