@@ -11,9 +11,9 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -28,9 +28,14 @@ from pipeline.logs import configure_logging
 from pipeline.memory import forget_the_start, use_one_heap
 from pipeline.status import StreamReport
 from pipeline.supervisor import Supervisor
-from stages.types import StreamId
+from stages.types import Clock, StreamId
 from vedette.errors import VedetteError
 from vedette.secrets import scrub
+
+if TYPE_CHECKING:
+    from engines.engine import Engine
+    from pipeline.assembly import Machine
+    from pipeline.stream import Opener
 
 WARM_UP_S = 2.0
 
@@ -59,6 +64,23 @@ class Sample(msgspec.Struct, kw_only=True):
     superseded: int = 0
 
 
+class Probe:
+    """What else is looked at; this one looks at nothing. Called in the measuring thread, in this order."""
+
+    def opened(self, machine: Machine) -> None:
+        """The window opens now."""
+
+    def wait(self, clock: Clock, over: threading.Event, seconds: float) -> None:
+        """Until the window closes, or `over` is set."""
+        clock.wait(over, seconds)
+
+    def closed(self, machine: Machine) -> None:
+        """The window is closed; the machine still runs."""
+
+    def after(self, machine: Machine, clock: Clock, over: threading.Event, settled: Callable[[], int]) -> None:
+        """The machine runs until this returns; `settled` counts all frames since its start."""
+
+
 class _Window:
     """Collects what settles between `open` and `close`."""
 
@@ -66,14 +88,16 @@ class _Window:
         self._lock = threading.Lock()
         self._open = False
         self.first = threading.Event()
+        self.settled = 0
         self.streams: dict[str, StreamSample] = {}
 
     def settle(self, stream: StreamId, stamps: Stamps) -> None:
         self.first.set()
-        if not self._open:
-            return
         overhead_ns = stamps.settled_ns - stamps.decoded_ns - stamps.engine_ns
         with self._lock:
+            self.settled += 1
+            if not self._open:
+                return
             sample = self.streams.setdefault(stream, StreamSample())
             sample.frames += 1
             sample.overhead_ms.append(overhead_ns / 1e6)
@@ -89,8 +113,21 @@ class _Window:
             self._open = False
 
 
-def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind: str) -> Sample:
-    """Run the whole machine and look at it for `seconds` after it has warmed up."""
+def measure_pipeline(
+    config: Config,
+    *,
+    seconds: float,
+    rate: float | None,
+    kind: str,
+    opener: Opener | None = None,
+    engine_opener: Callable[..., Engine] | None = None,
+    probe: Probe | None = None,
+) -> Sample:
+    """Run the whole machine and look at it for `seconds` after it has warmed up.
+
+    `opener` and `engine_opener`: what else to measure than the files themselves and the configured engine.
+    """
+    from engines.runtimes import open_engine
     from pipeline.assembly import Machine
 
     clock = SystemClock()
@@ -100,8 +137,14 @@ def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind
             msgspec.structs.replace(options, mode="live") if options.is_file else options for options in config.streams
         )
         config = msgspec.structs.replace(config, streams=streams)
-    window = _Window()
-    machine = Machine(config, clock=clock, on_stamps=window.settle, opener=endless(files, rate))
+    window, looking = _Window(), probe or Probe()
+    machine = Machine(
+        config,
+        clock=clock,
+        on_stamps=window.settle,
+        opener=opener or endless(files, rate),
+        engine_opener=engine_opener or open_engine,
+    )
     samples: list[Sample] = []
     over = threading.Event()
 
@@ -115,12 +158,14 @@ def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind
             return
         before_cpu, before_parts = process_cpu_s(), by_part(machine.thread_ids())
         before_superseded = _superseded(machine.status().streams.values())
+        looking.opened(machine)
         start_ns = clock.mono_ns()
         window.open()
-        clock.wait(over, seconds)
+        looking.wait(clock, over, seconds)
         window.close()
         elapsed_s = (clock.mono_ns() - start_ns) / 1e9
         cpu_s, parts = process_cpu_s() - before_cpu, by_part(machine.thread_ids())
+        looking.closed(machine)
         samples.append(
             Sample(
                 kind=kind,
@@ -132,6 +177,7 @@ def measure_pipeline(config: Config, *, seconds: float, rate: float | None, kind
                 superseded=_superseded(machine.status().streams.values()) - before_superseded,
             )
         )
+        looking.after(machine, clock, over, lambda: window.settled)
         machine.request_stop()
 
     forget_the_start()  # as `vedette run` does
@@ -174,9 +220,14 @@ def measure_roofline(config: Config, *, seconds: float, hint: str, requests: int
 
 def main() -> NoReturn:
     """Print a Sample and end; of an error the last line on standard error says what it was."""
+    run_child(_measure)
+
+
+def run_child(measure: Callable[[], None]) -> NoReturn:
+    """Measure, and end the process: 0, or 70 with the reason as the last line on standard error."""
     status = 70
     try:
-        _measure()
+        measure()
         status = 0
     except VedetteError as error:
         sys.stderr.write(scrub(error.message) + "\n")

@@ -115,7 +115,7 @@ def bench(
         roofline_fps=round(by_mode[mode], 2),
         ratio=round(ratio, 4),
         overhead_cpu_ms=round(statistics.median(_cpu_ms(sample) for sample in pipelines) - roofline_cpu_ms, 3),
-        overhead_ms=_latency([value for stream in paced.streams.values() for value in stream.overhead_ms]),
+        overhead_ms=percentiles([value for stream in paced.streams.values() for value in stream.overhead_ms]),
         stages=_by_stage(paced, list(paced.streams)),
         cpu_ms={
             part: round(
@@ -179,10 +179,10 @@ def _by_stage(sample: Sample, streams: Sequence[str]) -> dict[str, Latency]:
     for name in streams:
         for stage, values in sample.streams[name].stages_ms.items() if name in sample.streams else ():
             merged.setdefault(stage, []).extend(values)
-    return {stage: _latency(values) for stage, values in merged.items()}
+    return {stage: percentiles(values) for stage, values in merged.items()}
 
 
-def _latency(values: list[float]) -> Latency:
+def percentiles(values: list[float]) -> Latency:
     """Percentiles by nearest rank: what so many percent of the values do not exceed."""
     ordered = sorted(values)
 
@@ -192,10 +192,10 @@ def _latency(values: list[float]) -> Latency:
     return Latency(p50=at(50), p95=at(95), p99=at(99))
 
 
-def package_versions() -> dict[str, str]:
+def package_versions(more: Sequence[str] = ()) -> dict[str, str]:
     """Versions of what the figures depend on."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -5,6 +5,7 @@ Called by `pipeline/bench/child.py`, for the streams that the configuration read
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -22,12 +23,14 @@ Open = Callable[[StreamOptions, Clock, threading.Event], Connection]
 class Endless:
     """Plays a file again and again on one time line; `rate` pictures a second, or as fast as they are taken."""
 
-    def __init__(self, options: StreamOptions, clock: Clock, stop: threading.Event, rate: float | None) -> None:
-        self._options = options
+    def __init__(
+        self, opened: Callable[[], Connection], clock: Clock, stop: threading.Event, rate: float | None
+    ) -> None:
+        self._opened = opened
         self._clock = clock
         self._stop = stop
         self._rate = rate
-        self._inner = open_connection(options, clock, stop)
+        self._inner = opened()
 
     @property
     def info(self) -> ConnectionInfo:
@@ -62,7 +65,7 @@ class Endless:
                 msg = "no picture in it has a time stamp"
                 raise SourceError(msg, reason=Reason.CORRUPT.value, fatal=True)
             self._inner.close()
-            self._inner = open_connection(self._options, self._clock, self._stop)
+            self._inner = self._opened()
             offset, first = last + step, None
 
     def close(self) -> None:
@@ -72,10 +75,12 @@ class Endless:
 def endless(files: Collection[str], rate: float | None) -> Open:
     """An `open_connection` that plays the streams named in `files` endlessly, and everything else as it is."""
 
-    def open_it(options: StreamOptions, clock: Clock, stop: threading.Event) -> Connection:
-        if options.id not in files:
-            return open_connection(options, clock, stop)
-        # Without a pace of its own: `Endless` has one, or none at all.
-        return Endless(msgspec.structs.replace(options, mode="file", loop=False), clock, stop, rate)
+    def open_it(options: StreamOptions, clock: Clock, stop: threading.Event, *, gpu: int | None = None) -> Connection:
+        if options.id in files:  # without a pace of its own: `Endless` has one, or none at all
+            options = msgspec.structs.replace(options, mode="file", loop=False)
+        opened = functools.partial(open_connection, options, clock, stop)
+        if gpu is not None:
+            opened = functools.partial(opened, gpu=gpu)
+        return Endless(opened, clock, stop, rate) if options.id in files else opened()
 
     return open_it

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.runtimes.gpus import find_gpus
 from engines.weights import find_model
 from tests.support.media import make_clip
 from tests.support.process import VedetteProcess
@@ -62,7 +63,7 @@ def outside(
 
 
 def test_every_configuration_has_a_test_here() -> None:
-    assert CONFIGS == ["bench.yaml", "cameras.yaml", "file.yaml", "synthetic.yaml"]
+    assert CONFIGS == ["bench.yaml", "cameras.yaml", "file.yaml", "gpu.yaml", "synthetic.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,18 @@ def test_the_configuration_of_the_benchmark_publishes_to_both_sinks(outside: Out
         "redis": (30, {}),
         "jsonl": (30, {}),
     }
+
+
+def test_the_configuration_for_a_gpu_publishes_there_and_elsewhere_says_what_is_missing(outside: Outside) -> None:
+    path = outside.place("gpu.yaml")
+    env = {"CLIP": str(path.parent / "clips/archive.mp4"), "MODEL": str(find_model("vedette-n-float"))}
+    with VedetteProcess(path, env=env) as vedette:
+        status = vedette.wait()
+
+    if find_gpus():
+        assert status == 0, vedette.log
+        assert check_summary(vedette.summary).published == 16 * 30
+    else:
+        assert status == 2
+        assert "GpuError: model.gpu: no GPU can run" in vedette.log
+        assert "leave model.gpu out to run it on the CPU" in vedette.log

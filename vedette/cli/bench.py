@@ -21,7 +21,13 @@ The whole pipeline and the roofline (decoder and engine alone, at the same time)
 process of its own, and medians are compared. Then files are paced at half of the measured rate, for latency.
 Stop other work on the machine meanwhile. With the defaults it takes about four minutes.
 
-example:  vedette bench pipeline configs/file.yaml --json bench.json
+With --gpu: the pipeline whose pictures stay on an NVIDIA GPU, over surfaces that lie there already and over the files
+through NVDEC, against the network alone, and the pre-processing kernel against a copy (docs/gpu.md). CONFIG has files
+only; of the options above it takes --seconds, --rounds and --json.
+
+examples:
+  vedette bench pipeline configs/file.yaml --json bench.json
+  vedette bench pipeline configs/gpu.yaml --gpu --json bench-gpu.json
 """
 
 
@@ -39,6 +45,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     pipeline.add_argument("--seconds", type=float, default=10.0, help="length of each measurement (default 10)")
     pipeline.add_argument("--rounds", type=int, default=3, help="alternations (default 3)")
     pipeline.add_argument("--paced-seconds", type=float, default=20.0, help="length of the paced phase (default 20)")
+    pipeline.add_argument("--gpu", action="store_true", help="measure on an NVIDIA GPU, pictures never leaving it")
     pipeline.add_argument("--json", type=Path, metavar="OUT", help="write the report to a file")
     pipeline.set_defaults(run=run_pipeline)
     synthetic = kinds.add_parser(
@@ -68,6 +75,10 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.rounds <= 1000:
         msg = f"--rounds: expected a whole number from 1 to 1000, got {arguments.rounds}"
         raise UsageError(msg)
+    if arguments.gpu:
+        from vedette.cli.bench_gpu import run_gpu
+
+        return run_gpu(arguments)
     check_writable(arguments.json)
     command = shlex.join(["vedette", *sys.argv[1:]])
     report = bench(
