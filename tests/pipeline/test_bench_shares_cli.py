@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench.shares.site import share_out
+from pipeline.bench.shares.cores import share_out
 from vedette.cli.main import main
 from vedette.errors import UsageError
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.verdict import conclude, let_sigterm_unwind
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.bench.faults.report import FaultReport
 
-EXIT_BROKEN = 1
 
 _EPILOG = """\
 Four RTSP cameras (GStreamer's server), a file, a Redis and the spool, each fault made by a proxy, by the servers or by
@@ -91,8 +90,7 @@ def run_faults(arguments: argparse.Namespace) -> int:
     from pipeline.bench.faults.run import bench_faults, encode
     from pipeline.clock import SystemClock
 
-    # So that SIGTERM, too, takes the servers and the pipeline down with the command.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    let_sigterm_unwind()
     report = bench_faults(
         seed=arguments.seed,
         minutes=arguments.minutes,
@@ -104,15 +102,11 @@ def run_faults(arguments: argparse.Namespace) -> int:
         soak=arguments.soak,
         keep=arguments.keep,
     )
-    if arguments.json is not None:
-        arguments.json.write_bytes(encode(report))
     if arguments.plot is not None:
         from pipeline.bench.faults.plot import plot_growth
 
         plot_growth(report, arguments.plot)
-    for line in lines(report):
-        print(line)
-    return 0 if report.verdict == "held" else EXIT_BROKEN
+    return conclude(encode(report), arguments.json, lines(report), held=report.verdict == "held")
 
 
 def lines(report: FaultReport) -> list[str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.verdict import conclude, let_sigterm_unwind
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.bench.shares.report import Check, IsolationReport, Part
 
-EXIT_BROKEN = 1
 PARTS = ("cameras", "file")
 
 _EPILOG = """\
@@ -55,9 +54,9 @@ def add_cores(parser: argparse.ArgumentParser) -> None:
 
 
 def run_isolation(arguments: argparse.Namespace) -> int:
+    from pipeline.bench.shares.cores import share_out
     from pipeline.bench.shares.isolation import KINDS, Plan, bench_isolation
     from pipeline.bench.shares.report import encode
-    from pipeline.bench.shares.site import share_out
     from pipeline.clock import SystemClock
     from vedette.cli.bench import check_writable
 
@@ -77,8 +76,7 @@ def run_isolation(arguments: argparse.Namespace) -> int:
         raise UsageError(msg)
     cores = share_out(arguments.cores)
     check_writable(arguments.json)
-    # So that SIGTERM, too, takes the servers and the pipeline down with the command.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    let_sigterm_unwind()
     report = bench_isolation(
         Plan(
             seconds=arguments.seconds,
@@ -93,11 +91,7 @@ def run_isolation(arguments: argparse.Namespace) -> int:
         command=shlex.join(["vedette", *sys.argv[1:]]),
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    if arguments.json is not None:
-        arguments.json.write_bytes(encode(report))
-    for line in lines(report):
-        print(line)
-    return 0 if report.verdict == "held" else EXIT_BROKEN
+    return conclude(encode(report), arguments.json, lines(report), held=report.verdict == "held")
 
 
 def lines(report: IsolationReport) -> list[str]:

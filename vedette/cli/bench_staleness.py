@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.bench_isolation import EXIT_BROKEN, add_cores, check_lines
+from vedette.cli.bench_isolation import add_cores, check_lines
+from vedette.cli.verdict import conclude, let_sigterm_unwind
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def register_staleness(kinds: argparse._SubParsersAction[argparse.ArgumentParser
 
 def run_staleness(arguments: argparse.Namespace) -> int:
     from engines.weights import find_model
+    from pipeline.bench.shares.cores import share_out
     from pipeline.bench.shares.report import encode
-    from pipeline.bench.shares.site import share_out
     from pipeline.bench.shares.staleness import MOST_CAMERAS, Plan, bench_staleness
     from pipeline.clock import SystemClock
     from vedette.cli.bench import check_writable
@@ -78,8 +78,7 @@ def run_staleness(arguments: argparse.Namespace) -> int:
     find_model(arguments.model)
     cores = share_out(arguments.cores)
     check_writable(arguments.json)
-    # So that SIGTERM, too, takes the servers and the pipeline down with the command.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    let_sigterm_unwind()
     report = bench_staleness(
         Plan(
             model=arguments.model,
@@ -95,11 +94,7 @@ def run_staleness(arguments: argparse.Namespace) -> int:
         command=shlex.join(["vedette", *sys.argv[1:]]),
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    if arguments.json is not None:
-        arguments.json.write_bytes(encode(report))
-    for line in lines(report):
-        print(line)
-    return 0 if report.verdict == "held" else EXIT_BROKEN
+    return conclude(encode(report), arguments.json, lines(report), held=report.verdict == "held")
 
 
 def lines(report: StalenessReport) -> list[str]:

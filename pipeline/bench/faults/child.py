@@ -83,9 +83,14 @@ class Life:
         with self._changed:
             self._changed.wait_for(lambda: self.ready_ns is not None or self._over, START_S)
             if self.ready_ns is None:
-                last = self.log[-1][:300] if self.log else "it said nothing"
-                msg = f"`vedette run` was not ready within {START_S:g} s: {last}"
+                msg = f"`vedette run` was not ready within {START_S:g} s: {self.last_words}"
                 raise ChildError(msg)
+
+    @property
+    def last_words(self) -> str:
+        """The last thing that it logged about an error, or logged at all."""
+        errors = [line for line in self.log if '"level": "error"' in line]
+        return (errors or self.log or ["it said nothing"])[-1][:300]
 
     def terminate(self) -> None:
         """SIGTERM, and wait. Raises ChildError if it does not end."""
@@ -111,6 +116,7 @@ class Life:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
         self._process.wait()
+        self._close()
 
     @property
     def summary(self) -> Any:
@@ -127,13 +133,15 @@ class Life:
             self.abandon()
             msg = f"`vedette run` did not end within {STOP_S:g} s of being told to"
             raise ChildError(msg) from None
-        finally:
-            for reader in self._readers:
-                reader.join(5.0)
-            for pipe in (self._process.stdout, self._process.stderr):
-                if pipe is not None:
-                    pipe.close()
+        self._close()
         self.ended_ns = self._clock.mono_ns()
+
+    def _close(self) -> None:
+        for reader in self._readers:
+            reader.join(5.0)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def _read_log(self) -> None:
         assert self._process.stderr is not None

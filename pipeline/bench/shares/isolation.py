@@ -19,9 +19,10 @@ from pipeline.bench.faults.rtp_weather import FAIR, Weather
 from pipeline.bench.faults.rtsp_server import RtspServer
 from pipeline.bench.faults.subscriber import FaultSubscriber
 from pipeline.bench.measure import machine_facts, package_versions
+from pipeline.bench.shares.cores import Cores
 from pipeline.bench.shares.isolation_verdict import CALM, WITH_FILE, judge_file, judge_struck
 from pipeline.bench.shares.report import IsolationReport, Part, Setting
-from pipeline.bench.shares.site import MODEL, Cores, ShareSite, camera
+from pipeline.bench.shares.site import MODEL, ShareSite, camera
 from pipeline.bench.shares.view import Spell, fill, missed, views
 from pipeline.status import Status
 from stages.types import Clock

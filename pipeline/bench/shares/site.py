@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import threading
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +20,19 @@ import msgspec
 
 from engines.weights import find_model
 from pipeline.bench.child import BenchError
+from pipeline.bench.faults.child import Life
 from pipeline.bench.faults.footage import make_footage
 from pipeline.bench.faults.ports import HOST
 from pipeline.bench.faults.proxy import Proxies, Proxy
 from pipeline.bench.faults.redis_server import RedisServer
 from pipeline.bench.faults.rtsp_server import RtspServer, check_parts
 from pipeline.bench.faults.subscriber import FaultSubscriber
-from pipeline.bench.shares.child import Judged, on_cores
+from pipeline.bench.faults.warden import Warden
+from pipeline.bench.shares.cores import Cores, on_cores
 from pipeline.bench.shares.footage import long_file
 from pipeline.bench.shares.view import RTCP
 from pipeline.status import Status
 from stages.types import Clock
-from vedette.errors import UsageError
 from vedette.messages import FrameMessage
 
 MODEL = "vedette-n-416"
@@ -44,39 +43,10 @@ _MAXLEN = 20_000
 _TIMEOUT_S = 4
 _LOOK_S = 0.05
 _START_S = 60.0
+_FAILED = 3
 # What a start leaves behind: pictures that came in one burst, caches that are cold (guess).
 _SETTLE_S = 3.0
 _decoder = msgspec.json.Decoder(Status)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cores:
-    """`judged`: where the process under judgement runs; `others`: everything else, the same ones if there are none."""
-
-    judged: frozenset[int]
-    others: frozenset[int]
-
-    @property
-    def apart(self) -> bool:
-        return not self.judged & self.others
-
-
-def share_out(wanted: str | None) -> Cores:
-    """`0,1` as cores; by default the first two that we may use. Raises UsageError."""
-    ours = frozenset(os.sched_getaffinity(0))
-    if wanted is None:
-        judged = frozenset(sorted(ours)[:2])
-    else:
-        try:
-            judged = frozenset(int(word) for word in wanted.split(","))
-        except ValueError:
-            msg = f"--cores: expected numbers of cores separated by commas, got {wanted!r}"
-            raise UsageError(msg) from None
-        if not judged <= ours:
-            names = ",".join(map(str, sorted(ours)))
-            msg = f"--cores: expected some of {names}, which are there, got {wanted}"
-            raise UsageError(msg)
-    return Cores(judged=judged, others=(ours - judged) or ours)
 
 
 class ShareSite:
@@ -90,9 +60,8 @@ class ShareSite:
         self._clock = clock
         self._never = threading.Event()
         self._servers: list[RtspServer] = []
-        self._judged: Judged | None = None
+        self._judged: Life | None = None
         self._configs = 0
-        self._redis = RedisServer(folder / "redis", _PASSWORD)
         self._stack = contextlib.ExitStack()
         self.longest_lapse_ns = 0
 
@@ -100,6 +69,8 @@ class ShareSite:
         check_parts()
         with contextlib.ExitStack() as opened:
             opened.enter_context(on_cores(self._cores.others))
+            self._watch = opened.enter_context(Warden()).watch
+            self._redis = RedisServer(self._folder / "redis", _PASSWORD, watch=self._watch)
             opened.callback(self._kill_all)
             self._proxies = opened.enter_context(Proxies())
             footage = make_footage(self._folder / "footage", _SCENES)
@@ -115,7 +86,7 @@ class ShareSite:
 
     def _kill_all(self) -> None:
         if self._judged is not None:
-            self._judged.kill()
+            self._judged.abandon()
         for server in self._servers:
             server.kill()
         self._redis.kill()
@@ -132,7 +103,7 @@ class ShareSite:
 
     def rtsp_server(self) -> RtspServer:
         """One more server process."""
-        server = RtspServer()
+        server = RtspServer(watch=self._watch)
         self._servers.append(server)
         return server.start()
 
@@ -153,7 +124,7 @@ class ShareSite:
     # ── the process ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, streams: Sequence[dict[str, Any]]) -> None:
-        """Start `vedette run` with these streams on its cores, and wait until it is ready. Raises BenchError."""
+        """Start `vedette run` with these streams on its cores, and wait until it is ready. Raises ChildError."""
         self._configs += 1
         sink = {
             "kind": "redis",
@@ -170,8 +141,9 @@ class ShareSite:
         }
         path = self._folder / f"shares-{self._configs}.yaml"
         path.write_text(json.dumps(config, indent=2))  # JSON is YAML
-        self._judged = Judged(path, {"REDIS_PASSWORD": _PASSWORD}, self._cores.judged)
-        self._url = self._judged.wait_ready()
+        with on_cores(self._cores.judged):
+            self._judged = Life(path, {"REDIS_PASSWORD": _PASSWORD}, self._clock, watch=self._watch)
+        self._judged.wait_ready()
 
     def wait_flowing(self, subscriber: FaultSubscriber, cameras: Sequence[str], since_ns: int) -> None:
         """Until every camera's frames come with times of its own, and what a start stirs up has settled."""
@@ -190,14 +162,22 @@ class ShareSite:
         self.wait(_SETTLE_S)
 
     def end(self) -> Any:
-        """SIGTERM; returns the summary. Raises BenchError."""
+        """SIGTERM; returns the summary. A stream that failed for ever (status 3) is told in it.
+
+        Raises ChildError if it does not end, BenchError for any other status but 0.
+        """
         judged, self._judged = self._judged, None
         assert judged is not None
-        return judged.stop()
+        judged.terminate()
+        if judged.status not in (0, _FAILED):
+            msg = f"`vedette run` ended with status {judged.status}: {judged.last_words}"
+            raise BenchError(msg)
+        return judged.summary
 
     def status(self) -> Status:
         """What the process says of itself now."""
-        with urllib.request.urlopen(self._url + "/status", timeout=10.0) as answer:
+        assert self._judged is not None
+        with urllib.request.urlopen(f"{self._judged.url}/status", timeout=10.0) as answer:
             return _decoder.decode(answer.read())
 
     def wait(self, seconds: float, done: Callable[[], bool] = lambda: False, *, every_s: float = _LOOK_S) -> bool:
@@ -207,8 +187,9 @@ class ShareSite:
             left_ns = end_ns - self._clock.mono_ns()
             if left_ns <= 0:
                 return False
-            if self._judged is not None:
-                self._judged.check()
+            if self._judged is not None and self._judged.status is not None:
+                msg = f"`vedette run` ended by itself with status {self._judged.status}: {self._judged.last_words}"
+                raise BenchError(msg)
             pause_ns = min(left_ns, int(every_s * 1e9))
             before_ns = self._clock.mono_ns()
             self._clock.wait(self._never, pause_ns / 1e9)

@@ -16,9 +16,10 @@ from pathlib import Path
 from pipeline.bench.child import BenchError
 from pipeline.bench.faults.rtsp_server import RtspServer
 from pipeline.bench.measure import machine_facts, package_versions
+from pipeline.bench.shares.cores import Cores
 from pipeline.bench.shares.report import QueueSample, Setting, StalenessReport
 from pipeline.bench.shares.send_queue import queued
-from pipeline.bench.shares.site import Cores, ShareSite, camera
+from pipeline.bench.shares.site import ShareSite, camera
 from pipeline.bench.shares.staleness_verdict import Overload, judge_staleness
 from pipeline.bench.shares.view import views, within
 from stages.types import Clock
