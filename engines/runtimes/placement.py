@@ -65,10 +65,10 @@ def chosen_gpus(options: GpuOptions, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     if options.devices is None:
         return tuple(gpus[:1])
     problems = []
-    for index, number in enumerate(options.devices):
+    for number in options.devices:
         if number >= len(gpus):
             there = f"from 0 to {len(gpus) - 1}: {', '.join(map(str, gpus))}" if gpus else f"here, but {why_no_gpu()}"
-            problems.append(f"model.gpu.devices[{index}]: expected a GPU {there}, got {number}")
+            problems.append(f"model.gpu.devices: expected a GPU {there}, got {number}")
     if problems:
         raise GpuError("; ".join(problems))
     return tuple(gpus[number] for number in options.devices)

@@ -19,7 +19,7 @@ from engines.runtimes.engine_file import SUFFIXES, Manifest, read_engine, wanted
 from engines.runtimes.gpus import Gpu, find_gpus
 from engines.runtimes.lanes import LaneEngine
 from engines.runtimes.onnx_numbers import Numbers, numbers_of
-from engines.runtimes.placement import chosen_gpus, place_lanes, said_of
+from engines.runtimes.placement import GpuFullError, chosen_gpus, place_lanes, said_of
 from engines.runtimes.tensorrt_api import Progress, Said, TensorRt, listening, load
 from engines.runtimes.tensorrt_build import Batches
 from engines.spec import ModelFile, ModelSpec
@@ -27,6 +27,9 @@ from vedette.errors import EngineError, GpuError, MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from engines.runtimes.device_lanes import Runner
+
+# How TensorRT's allocator says that memory is used up, among its other errors.
+_FULL = ("out of memory", "outofmemory", "could not be allocated")
 
 MAX_BATCH = 8
 """Pictures a buffer, if the file's batch is free (a guess until it is measured on a GPU)."""
@@ -98,13 +101,14 @@ def refuse_stranger(path: Path, manifest: Manifest, api: TensorRt, gpu: Gpu | No
 
 
 def deserialized(api: TensorRt, plan: bytes, name: str) -> tuple[Any, tuple[Any, ...], Said]:
-    """The engine of a plan; with what has to live as long as it does. Raises EngineError."""
+    """The engine of a plan; with what has to live as long as it does. Raises GpuFullError, EngineError."""
     logger, said = listening(api)
     runtime = api.module.Runtime(logger)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
+        full = any(word in error.lower() for error in said.errors for word in _FULL)
         msg = f"{name}: {api.name} does not take the engine: {said.why()}"
-        raise EngineError(msg)
+        raise GpuFullError(msg) if full else EngineError(msg)
     return engine, (logger, runtime), said
 
 

@@ -15,6 +15,7 @@ import torch
 from av.codec.hwaccel import HWAccel
 
 from engines.cuda.av_surface import SurfaceAvPicture
+from engines.runtimes.description import one_line
 from engines.types import Picture
 from stages.source.picture import AvPicture
 
@@ -54,8 +55,11 @@ def _decoder_on(gpu: int) -> tuple[HWAccel | None, str]:
     """FFmpeg falls back for codecs, not for a device that is not there: that would look like a broken camera."""
     if not torch.cuda.is_available():
         return None, "torch finds no GPU"
-    torch.cuda.set_device(gpu)
-    torch.zeros(1, device="cuda")  # whatever CUDA puts off until it is needed
+    try:
+        torch.cuda.set_device(gpu)
+        torch.zeros(1, device="cuda")  # whatever CUDA puts off until it is needed
+    except RuntimeError as error:  # its memory is used up, for one
+        return None, one_line(error)
     why = ""
     for options in _CONTEXTS:
         hwaccel = HWAccel(

@@ -126,7 +126,7 @@ class TestWhichGpus:
             chosen_gpus(GpuOptions(devices=(0, 2)), (A2000, H100))
 
         assert error.value.lines() == [
-            "GpuError: model.gpu.devices[1]: expected a GPU from 0 to 1: GPU 0 (NVIDIA RTX A2000), "
+            "GpuError: model.gpu.devices: expected a GPU from 0 to 1: GPU 0 (NVIDIA RTX A2000), "
             "GPU 1 (NVIDIA H100), got 2"
         ]
         assert error.value.exit_status == 2
@@ -137,7 +137,7 @@ class TestWhichGpus:
             chosen_gpus(GpuOptions(devices=(0,)), find_gpus())
 
         assert error.value.lines() == [
-            f"GpuError: model.gpu.devices[0]: expected a GPU here, but {why_no_gpu()}, got 0"
+            f"GpuError: model.gpu.devices: expected a GPU here, but {why_no_gpu()}, got 0"
         ]
 
     @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ lanes over it are what runs on a GPU.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,25 +19,30 @@ from torch import Tensor
 
 from engines.av_picture import AvPicture
 from engines.cuda.av_surface import SurfaceAvPicture
-from engines.options import ModelOptions
+from engines.options import GpuOptions, ModelOptions
+from engines.runtimes import cuda, tensorrt
 from engines.runtimes.device_lanes import DeviceLane, batch_sizes
+from engines.runtimes.gpus import Gpu
 from engines.runtimes.graphs import graphs_said
 from engines.runtimes.lanes import LaneEngine
-from engines.runtimes.placement import GpuFullError
+from engines.runtimes.placement import GpuFullError, chosen_gpus
 from engines.runtimes.surface_lanes import LaneKernels, SurfaceLane
-from engines.runtimes.tensorrt_api import Said
+from engines.runtimes.tensorrt_api import Said, TensorRt
 from engines.runtimes.tensorrt_context import ContextRunner
 from engines.spec import InputSpec
+from engines.spec import Tensor as TensorSpec
 from engines.suppression import rules_of
 from engines.types import Picture
 from tests.engines.cuda.host import HostKernels
 from tests.engines.test_surface_lanes import found_in, frame, same
+from tests.engines.test_tensorrt import manifest
+from tests.engines.test_torch_on_gpus import HostRuntime
 from tests.support.engine_contract import submit, taken
 from tests.support.host_device import HostDevice, HostStream
 from tests.support.scripted_tensorrt import INPUT, ScriptedEngine, scripted_api
 from tests.support.specs import small_spec
 from tests.support.surface_engine import COLOURS, Host, colour_network
-from vedette.errors import EngineError
+from vedette.errors import EngineError, GpuError
 
 SPEC = InputSpec(size=(4, 2), scale=0.5, mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 8.0))
 
@@ -124,7 +129,7 @@ class TestContexts:
 
     def test_what_a_context_refuses_is_an_error(self) -> None:
         full, still, small = mean_engine(), mean_engine(), mean_engine()
-        full.full, still.runs, small.takes_shapes = True, False, False
+        full.room_for, still.runs, small.takes_shapes = 0, False, False
 
         with pytest.raises(GpuFullError, match="TensorRT 11 cannot make an execution context"):
             runner(full).prepare(levels(), (1,))
@@ -215,6 +220,85 @@ class TestCapture:
 
         with pytest.raises(torch.cuda.OutOfMemoryError):
             lane_of(mean_engine(), HostDevice())
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Error Code 1: Cuda Runtime (out of memory)", GpuFullError),
+        ("Requested amount of GPU memory (29360128 bytes) could not be allocated.", GpuFullError),
+        ("The engine plan file is not compatible with this version of TensorRT", EngineError),
+    ],
+)
+def test_engine_for_which_there_is_no_memory_is_told_from_one_that_is_not_taken(
+    said: str, kind: type[EngineError]
+) -> None:
+    class Logger:
+        INTERNAL_ERROR, ERROR = "internal error", "error"
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            self._logger = logger
+
+        def deserialize_cuda_engine(self, _: bytes) -> None:
+            self._logger.log("error", "IRuntime::deserializeCudaEngine: failed")
+            self._logger.log("error", said)
+
+    api = TensorRt(module=SimpleNamespace(ILogger=Logger, Runtime=Runtime), flavour="TensorRT", version="11")
+
+    with pytest.raises(EngineError, match="mine: TensorRT 11 does not take the engine: IRuntime::") as error:
+        tensorrt.deserialized(api, b"", "mine")
+
+    assert type(error.value) is kind
+
+
+class TestOpened:
+    """What `open_tensorrt` makes of engines once it has them: on two GPUs, whose memory is the host's."""
+
+    GPUS = tuple(Gpu(name="NVIDIA RTX A2000", capability=(8, 6), index=index) for index in range(2))
+
+    def opened(self, monkeypatch: pytest.MonkeyPatch, engines: Sequence[ScriptedEngine], gpu: GpuOptions) -> LaneEngine:
+        waiting = list(engines)
+        monkeypatch.setattr(tensorrt, "_torch", lambda: torch)
+        monkeypatch.setattr(tensorrt, "deserialized", lambda *_: (waiting.pop(0), (), Said()))
+        monkeypatch.setattr(cuda, "CudaRuntime", HostRuntime)
+        images = TensorSpec(name=INPUT, shape=(-1, 3, 96, 160), dtype="float32")
+        plan = manifest(inputs=(images,), batches=(1, 4, 4), spec=COLOURS), b""
+        options = ModelOptions(path="none", gpu=gpu)
+        gpus = chosen_gpus(gpu, self.GPUS)
+        return tensorrt._run(scripted_api(), {self.GPUS[0].name: plan}, COLOURS, options, gpus, "as configured")
+
+    def test_each_gpu_and_each_engine_has_its_own_and_all_of_them_are_one(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engines = [colours_in_tensorrt("FLOAT") for _ in range(4)]
+
+        opened = self.opened(monkeypatch, engines, GpuOptions(devices=(0, 1), engines=2, contexts=3))
+
+        assert opened.description == (
+            "TensorRT 11 on NVIDIA RTX A2000 (GPUs 0, 1) (as configured), colours, INT8, CUDA graphs, batch 4, "
+            "12 runs in flight"
+        )
+        sizes = len(batch_sizes(4))
+        assert [len(engine.contexts) for engine in engines] == [3 * sizes] * 4
+        lanes = [engine.contexts[start : start + sizes] for engine in engines for start in range(0, 3 * sizes, sizes)]
+        assert len({lane[0].memory for lane in lanes}) == 12  # what runs at the same time computes in memory of its own
+
+    def test_context_for_which_there_is_no_memory_is_one_line_that_says_what_to_lower(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engines = [colours_in_tensorrt("FLOAT") for _ in range(2)]
+        engines[1].room_for = 5
+
+        with pytest.raises(GpuError) as error:
+            self.opened(monkeypatch, engines, GpuOptions(devices=(0, 1)))
+
+        (line,) = error.value.lines()
+        assert line.startswith(
+            "GpuError: GPU 1 (NVIDIA RTX A2000): context 2 of 2, for 4 pictures a run, does not fit (TensorRT 11 "
+            "cannot make an execution context: it does not say why; "
+        )
+        assert line.endswith("; lower model.gpu.contexts (2) or batch.max (4)")
 
 
 def colours_in_tensorrt(kind: str) -> ScriptedEngine:

@@ -69,7 +69,7 @@ def test_every_lane_of_every_gpu_gives_its_own_picture_s_outputs(tmp_path: Path,
 
 
 def test_gpu_that_there_is_not() -> None:
-    with pytest.raises(GpuError, match=rf"model\.gpu\.devices\[0\]: expected a GPU from 0 to {len(GPUS) - 1}: .*63"):
+    with pytest.raises(GpuError, match=rf"model\.gpu\.devices: expected a GPU from 0 to {len(GPUS) - 1}: .*63"):
         opened(SHIPPED, devices=[63])
 
 

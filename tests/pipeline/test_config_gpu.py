@@ -96,9 +96,10 @@ def test_placement_changes_no_result() -> None:
 @pytest.mark.parametrize(
     ("backend", "gpu", "said"),
     [
-        ("auto", "{devices: [0]}", "model.gpu.devices[0]: expected a GPU here, but there is no NVIDIA driver"),
-        ("torch", "{devices: [0]}", "model.gpu.devices[0]: expected a GPU here, but there is no NVIDIA driver"),
+        ("auto", "{devices: [0]}", "model.gpu.devices: expected a GPU here, but there is no NVIDIA driver"),
+        ("torch", "{devices: [0]}", "model.gpu.devices: expected a GPU here, but there is no NVIDIA driver"),
         ("auto", "{decode: gpu}", "model.gpu: no GPU can run "),
+        ("auto", "{devices: [1, 0], decode: gpu}", "model.gpu.devices: expected a GPU here, but there is no NVIDIA"),
         ("torch", "{decode: gpu}", "model.gpu: torch 2"),
     ],
 )

@@ -69,7 +69,10 @@ class ScriptedContext:
 
 
 class ScriptedEngine:
-    """`outputs`: the sides of each without the batch; `kind`, `gives`: types of what goes in and comes out."""
+    """`outputs`: the sides of each without the batch; `kind`, `gives`: types of what goes in and comes out.
+
+    `room_for` so many contexts there is memory.
+    """
 
     device_memory_size_v2 = 1000
 
@@ -79,7 +82,7 @@ class ScriptedEngine:
         self.kind = kind
         self.gives = gives
         self.runs = self.takes_shapes = True
-        self.full = False
+        self.room_for = 1000
         self.contexts: list[ScriptedContext] = []
         self.configs: list[Any] = []
 
@@ -94,7 +97,7 @@ class ScriptedEngine:
     def create_execution_context(self, how: Any) -> ScriptedContext | None:
         if how not in self.configs:
             self._managed(how)
-        if self.full:
+        if len(self.contexts) == self.room_for:
             return None
         self.contexts.append(ScriptedContext(self))
         return self.contexts[-1]

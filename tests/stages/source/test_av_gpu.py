@@ -80,6 +80,27 @@ def test_what_ffmpeg_says_of_a_gpu_is_the_reason_and_is_logged(
     ]
 
 
+def test_gpu_whose_memory_is_used_up_is_no_end_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When a camera comes back, say, while the engine has all that the process may take."""
+
+    def full(*_: object, **__: object) -> None:
+        msg = "CUDA out of memory. Tried to allocate 2.00 MiB.\nGPU 1 has …"
+        raise torch.cuda.OutOfMemoryError(msg)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch, "zeros", full)
+
+    found, decoder = pictures(make_clip(tmp_path / "a.mkv", frames=5), gpu=1)
+
+    assert len(found) == 5
+    said = "GPU 1 cannot be used for decoding: CUDA out of memory. Tried to allocate 2.00 MiB. GPU 1 has …"
+    assert decoder == f"CPU: {said}"
+    assert caplog.messages[0] == f"{said}; the stream is decoded on the CPU"
+
+
 def test_picture_is_taken_for_what_it_is() -> None:
     """FFmpeg turns to its own decoder by itself, where the GPU's does not take the profile or one more session."""
     decoding = GpuDecoding(0)
