@@ -15,7 +15,6 @@ import torch
 from av.codec.hwaccel import HWAccel
 
 from engines.cuda.av_surface import SurfaceAvPicture
-from engines.runtimes.description import one_line
 from engines.types import Picture
 from stages.source.picture import AvPicture
 
@@ -59,7 +58,7 @@ def _decoder_on(gpu: int) -> tuple[HWAccel | None, str]:
         torch.cuda.set_device(gpu)
         torch.zeros(1, device="cuda")  # whatever CUDA puts off until it is needed
     except RuntimeError as error:  # its memory is used up, for one
-        return None, one_line(error)
+        return None, " ".join(str(error).split())
     why = ""
     for options in _CONTEXTS:
         hwaccel = HWAccel(

@@ -2,12 +2,14 @@
 
 A coarse grid of the luma plane is compared for every frame, which a real sensor's noise changes each time; only while
 that stays the same is the whole plane hashed, about once a second of media time, so that a small movement is not
-missed; at uneven intervals, so that a blinking light is not always caught in the same phase.
+missed; at uneven intervals, so that a blinking light is not always caught in the same phase. A picture that lies on a
+GPU is looked at as a whole only, at those intervals: each look waits for the device.
 """
 
 from __future__ import annotations
 
 import zlib
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +19,15 @@ from vedette.errors import PictureError
 _GRID = 8
 _WHOLE_EVERY_NS = 1_000_000_000
 _GOLDEN = 0.6180339887498949
+
+
+@runtime_checkable
+class Digested(Protocol):
+    """A picture of which the host has no planes."""
+
+    def digest(self) -> int:
+        """A number that is another one when luma is. Raises PictureError."""
+        ...
 
 
 class FrozenPicture:
@@ -35,6 +46,8 @@ class FrozenPicture:
     def see(self, picture: Picture, media_ns: int) -> bool:
         """Take the next frame; True if the flag changed with it. Media times rise."""
         try:
+            if isinstance(picture, Digested):
+                return self._see_whole(picture, media_ns)
             planes = picture.planes()
         except PictureError:
             return False
@@ -43,9 +56,7 @@ class FrozenPicture:
         if grid != self._grid:
             self._grid, self._whole, self._since_ns = grid, None, media_ns
             return self._set(False)
-        if self._whole is None or media_ns >= self._whole_due_ns:
-            self._wholes += 1
-            self._whole_due_ns = media_ns + int(self._every_ns * (0.5 + self._wholes * _GOLDEN % 1))
+        if self._due(media_ns):
             whole = 0
             for row in luma:  # no copy of the plane: large pieces that come and go, of many cameras, make the heap grow
                 whole = zlib.crc32(np.ascontiguousarray(row).data, whole)
@@ -54,6 +65,22 @@ class FrozenPicture:
                 self._whole = whole
                 return self._set(False)
         return self._set(media_ns - self._since_ns >= self._limit_ns)
+
+    def _see_whole(self, picture: Digested, media_ns: int) -> bool:
+        if not self._due(media_ns):
+            return False
+        whole = picture.digest()
+        if whole != self._whole:
+            self._whole, self._since_ns = whole, media_ns
+        return self._set(media_ns - self._since_ns >= self._limit_ns)
+
+    def _due(self, media_ns: int) -> bool:
+        """Whether this picture is to be looked at as a whole."""
+        if self._whole is not None and media_ns < self._whole_due_ns:
+            return False
+        self._wholes += 1
+        self._whole_due_ns = media_ns + int(self._every_ns * (0.5 + self._wholes * _GOLDEN % 1))
+        return True
 
     def _set(self, frozen: bool) -> bool:
         changed, self.frozen = frozen != self.frozen, frozen

@@ -118,6 +118,7 @@ def test_nvdec_leaves_the_very_samples_of_software(tmp_path: Path, codec: str, s
     for item in connection.pictures():  # one after the other: a decoder has so many surfaces and no more
         assert isinstance(item, Decoded)
         assert isinstance(item.picture, SurfaceAvPicture)
+        assert item.picture.digest() == SurfaceAvPicture(expected[seen]).digest()  # is it frozen? as on the host
         there: Any = item.picture._frame
         torch.cuda.default_stream().synchronize()
         for plane, wanted in zip(there.planes, expected[seen].planes, strict=True):
@@ -149,16 +150,18 @@ def test_run_publishes_the_same_frames_with_pictures_on_the_gpu(tmp_path: Path) 
     for name, size_wh in SIZES.items():
         film(tmp_path / f"{name}.mkv", size_wh)
     told = {}
-    for decode in ("cpu", "gpu"):
-        path, out = tmp_path / f"{decode}.yaml", tmp_path / f"{decode}.jsonl"
+    every = [gpu.index for gpu in GPUS]
+    asked = {"cpu": "decode: cpu", "gpu": "decode: gpu", "every": f"decode: gpu, devices: {every}"}
+    for name, gpu in asked.items():
+        path, out = tmp_path / f"{name}.yaml", tmp_path / f"{name}.jsonl"
         streams = ", ".join(f"{{id: {name}, url: {tmp_path}/{name}.mkv}}" for name in SIZES)
         path.write_text(
-            f"version: 1\nmodel: {{path: {SHIPPED}, backend: torch, gpu: {{decode: {decode}}}}}\n"
+            f"version: 1\nmodel: {{path: {SHIPPED}, backend: torch, gpu: {{{gpu}}}}}\n"
             f"streams: [{streams}]\nsinks: [{{kind: jsonl, path: {out}}}]\n"
         )
         assert main(["run", str(path), "--log-level", "warning"]) == 0
         lines = [json.loads(line) for line in out.read_text().splitlines()]
-        told[decode] = sorted((line["stream"], line["n"], line["pts"]) for line in lines if line["type"] == "frame")
+        told[name] = sorted((line["stream"], line["n"], line["pts"]) for line in lines if line["type"] == "frame")
 
-    assert told["cpu"] == told["gpu"]
+    assert told["cpu"] == told["gpu"] == told["every"]
     assert len(told["gpu"]) > 0
