@@ -44,6 +44,7 @@ class CudaStream:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
         self._began = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
         self._ended = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+        self._decoded = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's own
         self._pool = torch.cuda.graph_pool_handle()  # of all graphs that are captured here
         self._first = _first_moment(self._stream.device)
         self._marks: list[torch.cuda.Event] = []  # made when the first run is measured, and kept
@@ -89,7 +90,8 @@ class CudaStream:
         return graph.replay, given
 
     def after_decoder(self) -> None:
-        self._stream.wait_stream(torch.cuda.default_stream(self._stream.device))
+        self._decoded.record(torch.cuda.default_stream(self._stream.device))
+        self._stream.wait_event(self._decoded)
 
     def wait(self) -> int:
         self._ended.synchronize()

@@ -146,9 +146,9 @@ class DeviceLane(Lane):
         with self._stream.here():
             kind = self._input_type()
             self._levels = torch.zeros((batch, 3, height, width), dtype=kind, device=device.torch_device)
-            self._graphs = Graphs(runner, self._stream, self._levels, self._sizes)
+            self._graphs = Graphs(runner, self._stream, self._levels)
+            self._prepare(self._graphs.capture(self._sizes))
             self.uncaptured = self._graphs.why_not
-            self._prepare(self._graphs.outputs)
             self._stream.begin()
             self._stream.end()
         self._stream.wait()

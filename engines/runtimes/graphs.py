@@ -37,24 +37,33 @@ class NotCapturedError(EngineError):
 
 
 class Graphs:
-    """`runner` on `stream`, reading from `levels`. Within the stream's `here`. Raises EngineError, RuntimeError."""
+    """`runner` on `stream`, reading from `levels`. `why_not` says what kept it from being captured."""
 
-    def __init__(self, runner: Runner, stream: Stream, levels: Tensor, sizes: Sequence[int]) -> None:
+    def __init__(self, runner: Runner, stream: Stream, levels: Tensor) -> None:
         self._runner = runner
+        self._stream = stream
         self._levels = levels
         self._captured: dict[int, tuple[Callable[[], None], Given]] = {}
         self.why_not: str | None = None
-        self.outputs = runner.prepare(levels, tuple(sizes))
+
+    def capture(self, sizes: Sequence[int]) -> Given:
+        """Get ready for batches of `sizes`, within the stream's `here`; returns outputs of the largest.
+
+        Raises EngineError, RuntimeError.
+        """
+        outputs = self._runner.prepare(self._levels, tuple(sizes))
         for size in sorted(sizes, reverse=True):  # the largest first: the others then fit into its memory
+            run = functools.partial(self._runner.run, self._levels, size)
             for _ in range(WARM_UP):
-                runner.run(levels, size)
+                run()
             try:
-                replay, given = stream.capture(functools.partial(runner.run, levels, size))
+                replay, given = self._stream.capture(run)
             except NotCapturedError as error:
                 self.why_not = self.why_not or error.message
                 continue
             replay()  # what a first replay does beside is done before there is work
             self._captured[size] = replay, given
+        return outputs
 
     def run(self, size: int) -> Given:
         """Begin the network on the first `size` of the levels; does not wait."""

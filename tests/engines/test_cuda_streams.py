@@ -23,10 +23,12 @@ class Event:
     def __init__(self, **_: bool) -> None:
         Event.made += 1
         self.at_ms: int | None = None
+        self.on: object = None
 
     def record(self, stream: object = None) -> None:
         Event.clock_ms += 1
         self.at_ms = Event.clock_ms
+        self.on = stream
 
     def synchronize(self) -> None:
         assert self.at_ms is not None
@@ -80,7 +82,21 @@ def test_stages_are_the_time_between_events_and_events_are_made_once(stream: Cud
 
         assert stream.wait() == 3_000_000
         assert stream.marked() == (1.0 + 4 * turn, 1.0, 1.0, 1.0)
-        assert Event.made == 5
+        assert Event.made == 6
+
+
+def test_what_decoders_have_begun_is_waited_for_by_one_event(
+    stream: CudaStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Event] = []
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda _: "the decoders'")
+    monkeypatch.setattr(stream._stream, "wait_event", waited.append, raising=False)
+
+    stream.after_decoder()
+    stream.after_decoder()
+
+    assert waited[0] is waited[1]
+    assert waited[0].on == "the decoders'"
 
 
 def test_run_that_is_not_measured_makes_no_events(stream: CudaStream) -> None:

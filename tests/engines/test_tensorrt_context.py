@@ -39,7 +39,7 @@ from tests.engines.test_tensorrt import manifest
 from tests.engines.test_torch_on_gpus import HostRuntime
 from tests.support.engine_contract import submit, taken
 from tests.support.host_device import HostDevice, HostStream
-from tests.support.scripted_tensorrt import INPUT, ScriptedEngine, scripted_api
+from tests.support.scripted_tensorrt import INPUT, ScriptedContext, ScriptedEngine, scripted_api
 from tests.support.specs import small_spec
 from tests.support.surface_engine import COLOURS, Host, colour_network
 from vedette.errors import EngineError, GpuError
@@ -145,6 +145,24 @@ class TestContexts:
 
         with pytest.raises(EngineError, match=r"output found has a shape that depends on the picture, \(1, -1, 6\)"):
             runner(engine).prepare(levels(), (1,))
+
+
+def test_script_has_no_words_of_its_own() -> None:
+    """What the runner asks of it are names of the real module, which can be imported without a GPU."""
+    import tensorrt_rtx as trt
+
+    context = "set_input_shape set_device_memory set_tensor_address get_tensor_shape execute_async_v3"
+    engine = (
+        "num_io_tensors device_memory_size_v2 create_runtime_config create_execution_context get_tensor_name "
+        "get_tensor_mode get_tensor_dtype"
+    )
+    config = "set_execution_context_allocation_strategy dynamic_shapes_kernel_specialization_strategy"
+    for real, names in ((trt.IExecutionContext, context), (trt.ICudaEngine, engine), (trt.IRuntimeConfig, config)):
+        assert [name for name in names.split() if not hasattr(real, name)] == []
+    for scripted, names in ((ScriptedContext, context), (ScriptedEngine, engine)):
+        assert {name for name in vars(scripted) if not name.startswith("_")} - {"memory", "shape"} == set(names.split())
+    assert trt.ExecutionContextAllocationStrategy.USER_MANAGED
+    assert trt.DynamicShapesKernelSpecializationStrategy.EAGER
 
 
 def lane_of(engine: ScriptedEngine, device: HostDevice, batch: int = 4) -> DeviceLane:
