@@ -53,8 +53,10 @@ test: $(VENV)/.installed-for-tests debian  ## run every test, with a real Redis 
 # Room by room, a process each: what one leaves behind is nothing to the next.
 TESTS ?= tests/engines,tests/stages,tests/support,tests/test_architecture.py tests/pipeline tests/vedette tests/fuzz tests/system
 
-test-gpu: $(VENV)/.installed-for-tests  ## run the tests that need an NVIDIA GPU
-	@$(BIN)/python -m pytest -q -m gpu tests/gpu
+# In an environment of its own, since .venv has torch for CPUs; or in GPU_PYTHON's.
+test-gpu: export PYTHON := $(PYTHON)
+test-gpu:  ## build, check and measure what needs an NVIDIA GPU; about ten minutes, results in out/gpu
+	@exec tests/gpu/run.sh
 
 check: $(VENV)/.installed-for-tests  ## lint, format, types, import rules: what the pre-commit hooks run
 	@$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.support.tiny_models import ROWS, mean_model, slow_model
 from vedette.errors import EngineError, MissingExtraError
 
 GPUS = find_gpus()
+ON_CPU = "openvino" if find_spec("openvino") else "onnxruntime"
 SHIPPED = Path(__file__).resolve().parents[2] / "engines/weights/vedette-n-seed_640x384.onnx"
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPUS, reason="there is no NVIDIA GPU, or no driver")]
@@ -99,7 +101,7 @@ class TestOnAGpu:
         self, backend: str, cache: Path, precision: str, scores: float, boxes_px: float
     ) -> None:
         levels = np.random.default_rng(1).integers(0, 256, (3, 384, 640), np.uint8)
-        want = seen(opened(SHIPPED, "openvino", cache), levels)
+        want = seen(opened(SHIPPED, ON_CPU, cache), levels)
         engine = opened(SHIPPED, backend, cache, precision=precision)
 
         got = seen(engine, levels)
@@ -190,7 +192,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[Form, Path]:
 @TENSORRT
 def test_signed_int8_file_agrees_with_the_unsigned_one_on_a_cpu(seeds: dict[Form, Path], cache: Path) -> None:
     levels = np.random.default_rng(3).integers(0, 256, (3, 256, 416), np.uint8)
-    want = seen(opened(seeds["unsigned"], "openvino", cache), levels)
+    want = seen(opened(seeds["unsigned"], ON_CPU, cache), levels)
     engine = opened(seeds["signed"], "tensorrt", cache)
 
     got = seen(engine, levels)
