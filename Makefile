@@ -72,7 +72,7 @@ audit:  ## look every pinned package up in the database of known vulnerabilities
 	$(PYTHON) -m venv "$$fresh"
 	"$$fresh/bin/python" -m pip --no-input --disable-pip-version-check -qq install 'pip-audit>=2.10,<3'
 	found=0
-	for file in constraints/py3*.txt; do
+	for file in constraints/py3*.txt constraints/gpu.txt; do
 		echo "$$file:"
 		# What comes from torch's own index is there under its version without +cpu.
 		sed 's/+cpu$$//' "$$file" > "$$fresh/pinned.txt"
