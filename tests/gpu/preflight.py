@@ -18,8 +18,9 @@ RTX = frozenset({(7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1)})
 """The compute capabilities that TensorRT-RTX 1.7 builds for; Hopper's 9.0 is not among them."""
 
 NEEDED = (
-    "av", "cuda.bindings", "cv2", "hiredis", "hypothesis", "msgspec", "norfair", "numpy", "onnx", "onnxruntime",
-    "prometheus_client", "pytest", "pytest_timeout", "redis", "rich", "torch", "yaml",
+    "av", "cuda.bindings", "cv2", "filterpy", "hiredis", "hypothesis", "msgspec", "norfair", "numpy", "onnx",
+    "onnxruntime", "prometheus_client", "pytest", "pytest_timeout", "redis", "rich", "scipy", "starlette", "torch",
+    "uvicorn", "yaml",
 )  # fmt: skip
 
 

@@ -17,8 +17,7 @@ import yaml
 from engines.runtimes.gpus import Gpu, find_gpus
 from engines.runtimes.stage_times import BatchTimes
 from pipeline.bench.child import BenchError, Sample, StreamSample
-from pipeline.bench.gpu.bandwidth import Bandwidth, KernelFigures
-from pipeline.bench.gpu.instruments import GpuFacts, Utilization
+from pipeline.bench.gpu.figures import Bandwidth, GpuFacts, KernelFigures, Utilization
 from pipeline.bench.gpu.measure import bench_gpu
 from pipeline.bench.gpu.nvml import Nvml, NvmlWatch
 from pipeline.bench.gpu.report import GpuReport, table

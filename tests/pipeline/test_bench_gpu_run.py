@@ -27,21 +27,34 @@ from engines.cuda.surfaces import SURFACE, Surface, SurfacePicture
 from engines.engine import Engine
 from engines.options import ModelOptions
 from engines.picture import place
+from engines.runtimes import cuda
 from engines.runtimes.lanes import LaneEngine
+from engines.runtimes.surface_lanes import LaneKernels
 from engines.spec import InputSpec
 from engines.types import YuvMatrix, YuvPlanes
 from pipeline.bench import child, paced
 from pipeline.bench.child import BenchError
 from pipeline.bench.gpu import run
 from pipeline.bench.gpu.bandwidth import SECTOR, measure_bandwidth, touched_bytes
-from pipeline.bench.gpu.run import lane_engine, measure_decoded, measure_network, measure_surfaces, on_gpu
-from pipeline.bench.gpu.surfaces import PITCH, DevicePicture, SurfaceConnection, first_pictures, on_device, surfaces_of
+from pipeline.bench.gpu.require import on_gpu
+from pipeline.bench.gpu.run import lane_engine, measure_decoded, measure_network, measure_surfaces
+from pipeline.bench.gpu.surfaces import (
+    PITCH,
+    DevicePicture,
+    SurfaceConnection,
+    copied,
+    first_pictures,
+    on_device,
+    surfaces_of,
+)
 from pipeline.bench.gpu.trace import Trace, covered, read_trace
 from pipeline.clock import SystemClock
 from pipeline.config import Config
 from stages.options import JsonlSinkOptions, StreamOptions
 from stages.source import Connection, ConnectionInfo, Decoded, Trouble, open_connection
 from stages.types import Clock
+from tests.engines.cuda.host import HostKernels
+from tests.engines.test_torch_on_gpus import H100, SHIPPED, machine
 from tests.pipeline.test_device_lane import SIZES, film
 from tests.support.clock import FakeClock
 from tests.support.host_instruments import HostInstruments
@@ -155,6 +168,26 @@ class TestMachine:
         assert (found.traced, found.why_untraced) == (None, "nobody looks here")
         # What a picture costs that a CPU decoded; of the others nothing but where they lie.
         assert (found.batches.to_device_bytes / found.batches.pictures > 3 * 160 * 96 / 14) == fall_back
+
+    def test_engine_is_the_one_that_the_configuration_opens(
+        self, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The shipped seed in torch's lanes of a scripted GPU, opened by the machine itself."""
+        machine(monkeypatch, H100)
+        nms, preprocess = HostKernels("host_nms"), HostKernels("host_preprocess")
+        monkeypatch.setattr(cuda, "_kernels", lambda *_: LaneKernels(preprocess=preprocess, nms=nms))
+        config = config_of(films, tmp_path)
+        gpu = msgspec.structs.replace(config.model.gpu, contexts=1)
+        model = msgspec.structs.replace(config.model, path=str(SHIPPED), backend="torch", precision="fp32", gpu=gpu)
+
+        found = measure_surfaces(
+            msgspec.structs.replace(config, model=model), HostInstruments(), SystemClock(), seconds=0.5, pictures=2
+        )
+
+        assert "on NVIDIA H100 (as configured)" in found.engine
+        assert "pictures stay on the GPU" in found.engine
+        assert found.sample.frames > 0
+        assert preprocess.launched
 
     def test_engine_of_a_cpu_is_refused(self) -> None:
         class Cpu:
@@ -310,9 +343,22 @@ class TestBandwidth:
             assert one.gb_s == pytest.approx((one.read_bytes + one.written_bytes) / one.ms / 1e6, rel=0.05, abs=0.1)
             assert one.share == pytest.approx(one.gb_s / found.copy_gb_s, rel=0.1, abs=0.1)
         assert {"preprocess_uint8", "preprocess_float16"} == set(instruments.preprocess.launched)
-        # Four times the cache, at least, in each of twice two repeats.
-        bytes_each = found.preprocess[0].read_bytes + found.preprocess[0].written_bytes
-        assert instruments.preprocess.launched.count("preprocess_uint8") * bytes_each >= 4 * 4 * 0.1 * 2**20
+        # As many pictures as it takes to read four times the cache, each in its own memory; in twice two repeats.
+        assert found.pictures == 5
+        assert 5 * found.preprocess[0].read_bytes / 2 >= 4 * 0.1 * 2**20
+        assert instruments.preprocess.launched.count("preprocess_uint8") == 4 * (3 + 2)
+
+    def test_copies_of_a_picture_lie_elsewhere_and_are_the_same(self) -> None:
+        luma = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8)
+        surface = on_device(YuvPlanes(y=luma), torch.device("cpu"))
+
+        other = copied(surface)
+
+        owners: Any = surface.owner, other.owner
+        for plane, same in zip(*owners, strict=True):
+            assert plane.data_ptr() != same.data_ptr()
+            assert torch.equal(plane, same)
+        assert (other.luma, other.chroma) == tuple(plane.data_ptr() for plane in owners[1])
 
     @given(
         size_wh=st.tuples(st.integers(2, 300), st.integers(2, 300)),

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import av
@@ -34,11 +35,15 @@ MIB = 1 << 20
 SCRIPTED = """\
 #!/bin/sh
 case "$*" in
+"-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+"-m pip "*"--target"*) exec "$REAL" "$@" ;;
+"-m pip "*) echo "pip: $*" ;;
+"tests/gpu/preflight.py --tensorrt-rtx") exit "${RTX_RUNS:-1}" ;;
 tests/gpu/preflight.py) echo "GPU 0 (NVIDIA X), sm_90, 80000 MB" ;;
 "tests/gpu/preflight.py --packages") ;;
 "-m tests.gpu.open_engines "*) cp "$SCRIPTED/engines.json" "$4" ;;
 "-m pytest "*) cp "$SCRIPTED/tests.xml" "$OUT/tests.xml" ;;
-*" synth "*) exec "$REAL" -m vedette.cli.main synth "$4" --size 320x180 --seconds 0.4 --every 5 ;;
+*" synth "*) cp -r "$SCRIPTED/street" "$4" ;;
 *" model parity "*) echo parity ;;
 *" bench pipeline "*) cp "$SCRIPTED/bench.json" "$OUT/bench.json" ;;
 *) exec "$REAL" "$@" ;;
@@ -129,7 +134,8 @@ def test_tree_that_a_gpu_run_needs_is_small(tmp_path: Path) -> None:
 def scripted(tmp_path: Path, config: Path) -> dict[str, str]:
     """What the scripted environment answers, and the environment that run.sh is given."""
     folder = tmp_path / "scripted"
-    folder.mkdir()
+    (folder / "street").mkdir(parents=True)
+    make_clip(folder / "street/video.mp4", frames=10, size_wh=(64, 48), codec="libx264")
     python = folder / "python"
     python.write_text(SCRIPTED)
     python.chmod(0o755)
@@ -149,6 +155,17 @@ def good(config: Path) -> GpuReport:
     return bench(config, processes)
 
 
+def a_wheel(folder: Path) -> Path:
+    folder.mkdir()
+    path = folder / "beside-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("beside.py", "")
+        wheel.writestr("beside-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: beside\nVersion: 1.0\n")
+        wheel.writestr("beside-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("beside-1.0.dist-info/RECORD", "")
+    return path
+
+
 def table_of(text: str) -> dict[str, list[str]]:
     """The table's rows by what they are of."""
     rows = [re.split(r" {2,}", line) for line in text[text.index("what  ") :].splitlines()]
@@ -156,10 +173,12 @@ def table_of(text: str) -> dict[str, list[str]]:
 
 
 def test_run_builds_checks_measures_and_ends_with_a_short_table(scripted: dict[str, str], tmp_path: Path) -> None:
-    done = run(**scripted)
+    done = run(**scripted, WHEELS=str(a_wheel(tmp_path / "wheels").parent))
 
     rows = table_of(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "work/site/beside.py").exists()
+    assert "pip: " not in (tmp_path / "out/run.log").read_text()  # the given environment is left alone
     assert rows["engine in torch"][:3] == ["12 s", "opens", "held"]
     assert rows["engine in tensorrt"] == ["-", "left out", "model.backend: tensorrt is not installed"]
     assert rows["tests/gpu"] == ["238 of 240", "all pass", "held"]
@@ -182,13 +201,25 @@ def test_run_builds_checks_measures_and_ends_with_a_short_table(scripted: dict[s
     }  # fmt: skip
 
 
-def test_what_there_is_no_time_for_is_left_out_and_not_held(scripted: dict[str, str]) -> None:
-    done = run(MINUTES="0", **scripted)
+@pytest.mark.parametrize(("rtx", "asked"), [("1", None), ("0", "tensorrt-rtx")])
+def test_environment_of_its_own_has_torch_for_cuda(
+    scripted: dict[str, str], tmp_path: Path, rtx: str, asked: str | None
+) -> None:
+    environment = {**scripted, "PYTHON": scripted["GPU_PYTHON"], "GPU_PYTHON": "", "RTX_RUNS": rtx}
 
-    rows = table_of(done.stdout)
+    done = run(**environment, MINUTES="0")
+
+    rows = table_of(done.stdout)  # what there is no time for is left out, and not held
     assert done.returncode == 1
-    assert rows["bench"][-1] == "see run.log"
     assert rows["street"] == ["-", "NOT HELD", "no time left"]
+    assert rows["bench"][-1] == "see run.log"
+    pip = [line for line in (tmp_path / "out/run.log").read_text().splitlines() if line.startswith("pip: ")]
+    assert pip[1].endswith("--editable .[cpu] torch cuda-bindings onnx pytest pytest-timeout hypothesis")
+    assert [line.split()[-1] for line in pip[2:]] == ([] if asked is None else [asked])
+    pinned = (tmp_path / "work/constraints.txt").read_text().splitlines()
+    assert [line for line in pinned if line.startswith("torch==")] == ["torch==2.13.0"]
+    assert len([line for line in pinned if line.startswith("nvidia-cuda-nvrtc==")]) == 1
+    assert not [line for line in pinned if line.startswith("tensorrt")]
 
 
 def test_clip_and_model_that_are_not_there_are_named_before_anything_is_done(scripted: dict[str, str]) -> None:

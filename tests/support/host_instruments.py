@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from engines.runtimes.surface_lanes import LaneKernels
-from pipeline.bench.gpu.instruments import GpuFacts, Tracing, Utilization, Watch, Work
+from pipeline.bench.gpu.figures import GpuFacts, Utilization
+from pipeline.bench.gpu.instruments import Tracing, Watch, Work
 from pipeline.bench.gpu.trace import Trace
 from tests.engines.cuda.host import HostKernels
 from vedette.errors import EngineError

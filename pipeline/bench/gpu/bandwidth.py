@@ -12,7 +12,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -21,7 +20,9 @@ from engines.cuda.loader import Kernels
 from engines.cuda.surfaces import InputType, Surface, preprocess_launch, surface_records, target_record
 from engines.picture import Placement, place
 from engines.spec import InputSpec
+from pipeline.bench.gpu.figures import Bandwidth, KernelFigures
 from pipeline.bench.gpu.instruments import Instruments
+from pipeline.bench.gpu.surfaces import copied
 
 SECTOR = 32
 """Bytes that a GPU's memory moves at once (CUDA C++ Best Practices Guide, 10.2.1)."""
@@ -29,28 +30,7 @@ SECTOR = 32
 COPY_BYTES = 1 << 29
 REPEATS = 20
 CACHES = 4
-"""Pictures and slots fill the second-level cache so many times."""
-
-
-class KernelFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Pre-processing in batches of `batch` pictures: median of the batches' times, and bytes a batch."""
-
-    batch: int
-    dtype: str
-    ms: float
-    read_bytes: int
-    written_bytes: int
-    gb_s: float
-    share: float
-
-
-class Bandwidth(msgspec.Struct, frozen=True, kw_only=True):
-    """`copy_gb_s`: 10^9 bytes a second, read and written; each kernel's `share` is of it."""
-
-    copy_gb_s: float
-    size: tuple[int, int]
-    pictures: int
-    preprocess: tuple[KernelFigures, ...]
+"""What is read of the pictures fills the second-level cache so many times before the first is read again."""
 
 
 def measure_bandwidth(
@@ -63,16 +43,15 @@ def measure_bandwidth(
     copy_bytes: int = COPY_BYTES,
     repeats: int = REPEATS,
 ) -> Bandwidth:
-    """Copy and kernel in turns. `surfaces` are shown again as often as it takes; raises PictureError."""
-    cache = int(instruments.facts.l2_mb * 2**20) * CACHES
+    """Copy and kernel in turns. `surfaces` (of `on_device`) are copied as often as it takes; raises PictureError."""
+    with instruments.here():
+        surfaces = _enough(surfaces, spec, int(instruments.facts.l2_mb * 2**20) * CACHES)
     copies: list[float] = []
     with instruments.here():
         first, second = (torch.ones(copy_bytes, dtype=torch.uint8, device=instruments.device) for _ in range(2))
         kernels = instruments.kernels().preprocess
         rings = [
-            _Ring(kernels, instruments.device, spec, surfaces, dtype, batch, cache)
-            for dtype in dtypes
-            for batch in batches
+            _Ring(kernels, instruments.device, spec, surfaces, dtype, batch) for dtype in dtypes for batch in batches
         ]
         kernel_ms: list[list[float]] = [[] for _ in rings]
         for _ in range(2):
@@ -89,6 +68,18 @@ def measure_bandwidth(
         pictures=len(surfaces),
         preprocess=tuple(figures),
     )
+
+
+def _enough(surfaces: Sequence[Surface], spec: InputSpec, size: int) -> list[Surface]:
+    """So many pictures, each in memory of its own, that reading them moves at least `size` bytes."""
+    shown = list(surfaces)
+    each = [touched_bytes(surface, place(surface.size_wh, spec)) for surface in surfaces]
+    moved = sum(each)
+    while moved < size:
+        which = len(shown) % len(surfaces)
+        shown.append(copied(surfaces[which]))
+        moved += each[which]
+    return shown
 
 
 def _figures(ring: _Ring, ms: float, copy_gb_s: float) -> KernelFigures:
@@ -123,7 +114,6 @@ class _Ring:
         surfaces: Sequence[Surface],
         dtype: InputType,
         batch: int,
-        cache: int,
     ) -> None:
         width, height = spec.size
         self._kernels, self._spec = kernels, spec
@@ -131,11 +121,7 @@ class _Ring:
         self.written_bytes = batch * 3 * width * height * np.dtype(dtype).itemsize
         needed = [touched_bytes(surface, place(surface.size_wh, spec)) for surface in surfaces]
         self.read_bytes = round(batch * statistics.mean(needed))
-        # As many batches as fill the cache again and again, and at least as many as show every picture.
-        self.launches = max(
-            -(-cache // (self.read_bytes + self.written_bytes)),
-            -(-len(surfaces) // batch),
-        )
+        self.launches = -(-len(surfaces) // batch)
         self._out = torch.zeros(self.launches * self.written_bytes, dtype=torch.uint8, device=device)
         self._target = _there(target_record(spec, dtype), device)
         self._records = []

@@ -18,8 +18,8 @@ import msgspec
 from engines.runtimes.gpus import Gpu, find_gpus
 from engines.runtimes.placement import chosen_gpus
 from pipeline.bench.child import run_child
-from pipeline.bench.gpu.require import require_gpu
-from pipeline.bench.gpu.run import measure_decoded, measure_ground, measure_network, measure_surfaces, on_gpu
+from pipeline.bench.gpu.require import on_gpu, require_gpu
+from pipeline.bench.gpu.run import measure_decoded, measure_ground, measure_network, measure_surfaces
 from pipeline.bench.gpu.sample import DeviceSample, GroundSample, NetworkSample
 from pipeline.clock import SystemClock
 from pipeline.config import Config

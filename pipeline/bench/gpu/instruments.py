@@ -6,34 +6,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-import msgspec
 import torch
 
 from engines.runtimes.surface_lanes import LaneKernels
+from pipeline.bench.gpu.figures import GpuFacts, Utilization
 from pipeline.bench.gpu.trace import Trace
 
 Work = Callable[[int], None]
 """Begins something on the stream with that handle, and on torch's current one, which is the same; does not wait."""
-
-
-class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The GPU that was measured; None where nobody says."""
-
-    name: str
-    capability: str
-    memory_mb: int
-    l2_mb: float
-    index: int = 0
-    driver: str | None = None
-    cuda: str | None = None
-
-
-class Utilization(msgspec.Struct, frozen=True, kw_only=True):
-    """Means of the driver's own samples, shares of 1: of time in which a kernel ran, and of NVDEC's."""
-
-    gpu: float
-    decoder: float
-    samples: int
 
 
 class Watch(Protocol):

@@ -20,8 +20,7 @@ from engines.runtimes.gpus import find_gpus
 from engines.runtimes.placement import chosen_gpus
 from pipeline.bench.child import BenchError
 from pipeline.bench.gpu.report import BytesPerFrame, GpuReport, NetworkAlone, Way, verdicts_of
-from pipeline.bench.gpu.require import require_gpu
-from pipeline.bench.gpu.run import on_gpu
+from pipeline.bench.gpu.require import on_gpu, require_gpu
 from pipeline.bench.gpu.sample import DeviceSample, GroundSample, NetworkSample
 from pipeline.bench.measure import Latency, machine_facts, package_versions, percentiles
 from pipeline.config_file import load_config

@@ -12,7 +12,7 @@ import ctypes
 import statistics
 
 from engines.runtimes.gpus import Gpu
-from pipeline.bench.gpu.instruments import Utilization
+from pipeline.bench.gpu.figures import Utilization
 
 
 class _Rates(ctypes.Structure):

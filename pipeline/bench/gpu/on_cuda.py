@@ -18,7 +18,8 @@ from engines.cuda.loader import load_kernels
 from engines.cuda.suppression import FLAGS
 from engines.runtimes.gpus import Gpu
 from engines.runtimes.surface_lanes import LaneKernels
-from pipeline.bench.gpu.instruments import GpuFacts, Tracing, Watch, Work
+from pipeline.bench.gpu.figures import GpuFacts
+from pipeline.bench.gpu.instruments import Tracing, Watch, Work
 from pipeline.bench.gpu.nvml import Nvml, NvmlWatch
 from pipeline.bench.gpu.trace import Trace, read_trace
 from vedette.errors import EngineError

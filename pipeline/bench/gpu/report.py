@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.bench.gpu.bandwidth import Bandwidth
-from pipeline.bench.gpu.instruments import GpuFacts, Utilization
+from pipeline.bench.gpu.figures import Bandwidth, GpuFacts, Utilization
 from pipeline.bench.gpu.sample import Traced
 from pipeline.bench.measure import Latency
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from engines.cuda.surfaces import InputType
 from engines.engine import Engine
 from engines.runtimes import open_engine, read_model_file
@@ -21,9 +19,10 @@ from engines.runtimes.lanes import LaneEngine
 from engines.runtimes.stage_times import BatchTimes
 from engines.spec import find_spec
 from engines.types import SizeWH
-from pipeline.bench.child import WARM_UP_S, BenchError, Probe, measure_pipeline
+from pipeline.bench.child import WARM_UP_S, Probe, measure_pipeline
 from pipeline.bench.gpu.bandwidth import COPY_BYTES, REPEATS, measure_bandwidth
-from pipeline.bench.gpu.instruments import Instruments, Utilization
+from pipeline.bench.gpu.figures import Utilization
+from pipeline.bench.gpu.instruments import Instruments
 from pipeline.bench.gpu.sample import DeviceSample, GroundSample, NetworkSample, Traced, batches_of
 from pipeline.bench.gpu.surfaces import PICTURES, DevicePicture, first_pictures, surfaces_of
 from pipeline.config import Config
@@ -44,20 +43,6 @@ BATCHES = (8, 32)
 counts."""
 
 EngineOpener = Callable[..., Engine]
-
-
-def on_gpu(config: Config) -> Config:
-    """The configuration with its pictures on one GPU, its first, and nothing that listens.
-
-    Raises BenchError for cameras.
-    """
-    cameras = [options.id for options in config.streams if not options.is_file]
-    if cameras:
-        msg = f"--gpu measures files as fast as they can be read, and {cameras[0]} is a camera"
-        raise BenchError(msg, hint="give streams with `mode: file`, as configs/gpu.yaml does")
-    devices = config.model.gpu.devices
-    gpu = msgspec.structs.replace(config.model.gpu, decode="gpu", devices=None if devices is None else devices[:1])
-    return msgspec.structs.replace(config, http=None, model=msgspec.structs.replace(config.model, gpu=gpu))
 
 
 def measure_surfaces(

@@ -8,8 +8,7 @@ import msgspec
 
 from engines.runtimes.stage_times import BatchTimes
 from pipeline.bench.child import Sample
-from pipeline.bench.gpu.bandwidth import Bandwidth
-from pipeline.bench.gpu.instruments import GpuFacts, Utilization
+from pipeline.bench.gpu.figures import Bandwidth, GpuFacts, Utilization
 from pipeline.bench.gpu.trace import covered
 
 STAGES = ("input", "preprocess", "network", "output")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ PITCH = 256
 """Rows begin at multiples of so many bytes, as a decoder's do that leaves pictures on a GPU."""
 
 PICTURES = 24
-"""Of a stream, 75 MB in 1080p: more than any second-level cache, so that no picture is found in it again."""
+"""Of a stream: a second of a camera, 75 MB in 1080p."""
 
 TIME_BASE = Fraction(1, 25)
 
@@ -66,7 +67,8 @@ def on_device(planes: YuvPlanes, device: torch.device) -> Surface:
     if chroma.shape[:2] != halves:
         msg = f"expected 4:2:0, of which surfaces are made, got chroma of {chroma.shape[1]}x{chroma.shape[0]}"
         raise PictureError(msg, hint="take a file in 4:2:0, as cameras send")
-    there = [torch.from_numpy(rows).to(device) for rows in (luma, _rows(_high(chroma, planes).reshape(halves[0], -1)))]
+    rows = (luma, _rows(_high(chroma, planes).reshape(halves[0], -1)))
+    there = [torch.from_numpy(plane).to(device) for plane in rows]
     return Surface(
         size_wh=planes.size_wh,
         luma=there[0].data_ptr(),
@@ -78,7 +80,14 @@ def on_device(planes: YuvPlanes, device: torch.device) -> Surface:
         matrix=planes.matrix,
         full_range=planes.full_range,
         owner=there,
+        gpu=device.index,
     )
+
+
+def copied(surface: Surface) -> Surface:
+    """The same picture of `on_device` in memory of its own."""
+    there = [tensor.clone() for tensor in cast(list[torch.Tensor], surface.owner)]
+    return replace(surface, luma=there[0].data_ptr(), chroma=there[1].data_ptr(), owner=there)
 
 
 def _high(samples: npt.NDArray[Any], planes: YuvPlanes) -> npt.NDArray[Any]:
