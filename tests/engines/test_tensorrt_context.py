@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from engines.av_picture import AvPicture
 from engines.cuda.av_surface import SurfaceAvPicture
@@ -167,6 +169,52 @@ def test_script_has_no_words_of_its_own() -> None:
 
 def lane_of(engine: ScriptedEngine, device: HostDevice, batch: int = 4) -> DeviceLane:
     return DeviceLane(device, runner(engine), SPEC.size, batch, 0)
+
+
+class Operations(TorchDispatchMode):
+    """What torch is asked to do, and which of it gives a tensor that lies in none of the memory that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: set[str] = set()
+        self.took_memory: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        self.done.add(name)
+        known = {_memory(one) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)}
+        if any(_memory(one) not in known for one in tree_leaves(given) if isinstance(one, Tensor)):
+            self.took_memory.add(name)
+        return given
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+@pytest.mark.parametrize("kind", ["HALF", "FLOAT"])
+def test_once_a_lane_runs_nothing_takes_memory(kind: str) -> None:
+    """Of the device's, that is, which torch would have to find for each batch; a context's run is one operation."""
+    anchors = 12
+
+    def network(values: npt.NDArray[Any]) -> Mapping[str, npt.NDArray[Any]]:
+        shapes = {"boxes": (len(values), anchors, 4), "scores": (len(values), anchors, len(COLOURS.classes))}
+        return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+    engine = ScriptedEngine(network, {"boxes": (anchors, 4), "scores": (anchors, len(COLOURS.classes))}, kind)
+    kernels = LaneKernels(preprocess=HostKernels("host_preprocess"), nms=HostKernels("host_nms"))
+    rules = rules_of(COLOURS, ModelOptions(path="none"))
+    lane = SurfaceLane(HostDevice(), runner(engine, spec=COLOURS.input), COLOURS, rules, kernels, 4, 0)
+    asked = LaneEngine([lane], COLOURS, "TensorRT, scripted")
+    picture = frame({"red": (80, 40, 280, 300)})
+
+    with Operations() as torchs:
+        for _ in range(3):
+            found_in(asked, [SurfaceAvPicture(picture), AvPicture(picture), SurfaceAvPicture(picture)])
+
+    assert "copy_" in torchs.done
+    assert torchs.took_memory == set()
 
 
 class TestCapture:

@@ -45,7 +45,7 @@ def test_shipped_configurations_load_and_fit_the_schema(path: Path) -> None:
 
 
 def test_there_are_configurations_to_ship() -> None:
-    assert [path.name for path in SHIPPED] == ["bench.yaml", "cameras.yaml", "file.yaml", "synthetic.yaml"]
+    assert [path.name for path in SHIPPED] == ["bench.yaml", "cameras.yaml", "file.yaml", "gpu.yaml", "synthetic.yaml"]
 
 
 # What a schema cannot say: it knows one key at a time, and no environment.

@@ -192,16 +192,16 @@ def test_messages_are_those_of_a_machine_without_a_device(films: Path, fall_back
 
 
 def test_streams_are_dealt_to_the_gpus_and_each_is_analysed_where_it_was_decoded(films: Path) -> None:
-    """A lane refuses a picture of another GPU, so that a wrong turn would fail the run."""
-    hosts = {gpu: Host(batch=3, gpu=gpu) for gpu in (1, 0)}
+    """A lane refuses a picture of another GPU, so that a wrong turn would fail the run. The third GPU has no stream."""
+    hosts = {gpu: Host(batch=3, gpu=gpu) for gpu in (1, 0, 2)}
 
-    got = run(films, {gpu: host.surfaces() for gpu, host in hosts.items()}, GpuOptions(decode="gpu", devices=(1, 0)))
+    got = run(films, {gpu: host.surfaces() for gpu, host in hosts.items()}, GpuOptions(decode="gpu", devices=(1, 0, 2)))
     expected = run(films, {None: hosts[0].levels()}, GpuOptions())
 
     assert got.gpus == {"a": 1, "b": 0}
-    assert all(host.preprocess.launched for host in hosts.values())
-    assert got.status.engine == "surfaces on the host; surfaces on the host"
-    assert {"dispatch:0", "finish:0", "dispatch:1", "finish:1"} <= got.threads
+    assert [gpu for gpu, host in hosts.items() if host.preprocess.launched] == [1, 0]
+    assert got.status.engine == "; ".join(["surfaces on the host"] * 3)
+    assert {f"{name}:{gpu}" for name in ("dispatch", "finish") for gpu in hosts} <= got.threads
     assert {"dispatch", "finish"} <= expected.threads
     same(got.messages, expected.messages)
 
