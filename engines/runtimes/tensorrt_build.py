@@ -70,6 +70,7 @@ def build_plan(
         msg = f"{model}: {api.name} does not take it: {_parser_error(parser, said.why())}"
         raise ModelError(msg)
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # FP32 is float32, not 10 bits of fraction
     watch = monitor(api, progress)
     if watch is not None:
         config.progress_monitor = watch

@@ -78,6 +78,8 @@ def open_torch(
     version = torch.__version__.partition("+")[0]
     gpus = chosen_gpus(options.gpu, find_gpus())
     if on_gpu:
+        # FP32 is float32: by default convolutions would have 10 bits of fraction there (TF32). Of the whole process.
+        torch.backends.cudnn.allow_tf32 = False
         most = batch or (1 if file.inputs[0].shape[0] == 1 else min(GPU_BATCH, at_most or GPU_BATCH))
         runtime = CudaRuntime(_loader(file, spec, precision), lane_maker(spec, options, most))
         lanes = place_lanes(options.gpu, gpus, runtime, batch=most)

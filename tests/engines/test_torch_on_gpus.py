@@ -253,6 +253,16 @@ def test_network_that_the_kernels_do_not_serve_is_refused(monkeypatch: pytest.Mo
         opened(mean_path, gpu={"decode": "gpu"})
 
 
+def test_fp32_is_float32(monkeypatch: pytest.MonkeyPatch, mean_path: Path) -> None:
+    """From Ampere on torch computes convolutions of float32 with 10 bits of fraction, unless it is told not to."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    machine(monkeypatch, H100)
+
+    opened(mean_path, precision="fp32")
+
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_network_that_fails_on_the_gpu_is_an_error_of_its_run(monkeypatch: pytest.MonkeyPatch, mean_path: Path) -> None:
     machine(monkeypatch, H100)
     engine = opened(mean_path)
