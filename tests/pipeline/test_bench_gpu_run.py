@@ -169,6 +169,19 @@ class TestMachine:
         # What a picture costs that a CPU decoded; of the others nothing but where they lie.
         assert (found.batches.to_device_bytes / found.batches.pictures > 3 * 160 * 96 / 14) == fall_back
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="NVDEC may take them here: see tests/gpu")
+    def test_files_that_no_gpu_decodes_are_measured_and_say_so(self, films: Path, tmp_path: Path) -> None:
+        """The real sources, asked for a GPU that is not there."""
+        found = measure_decoded(
+            config_of(films, tmp_path), HostInstruments(), seconds=0.3, engine_opener=opening(Host(batch=3).surfaces())
+        )
+
+        assert found.sample.frames > 0
+        assert set(found.decoders) == set(SIZES)
+        for said in found.decoders.values():
+            assert said.startswith("CPU: GPU 0 cannot be used for decoding: ")
+        assert found.batches.to_device_bytes >= 3 * 160 * 96 * found.batches.pictures
+
     def test_engine_is_the_one_that_the_configuration_opens(
         self, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
