@@ -31,6 +31,7 @@ from pipeline.http import HttpServer
 from pipeline.lane import Lane
 from pipeline.latency import Stamps
 from pipeline.ledger import Ledger, LedgerTotals
+from pipeline.memory import give_back
 from pipeline.outgoing import Outlet
 from pipeline.outlet import build_outlets
 from pipeline.reporting import Reporter
@@ -49,6 +50,7 @@ from vedette.priority import step_back
 logger = logging.getLogger(__name__)
 
 _GRACE_S = 1.0
+_GIVE_BACK_S = 30.0  # pages that were given back too early are taken again, at a quarter of a microsecond each (guess)
 _GOLDEN_RATIO = 0.618033988749895  # its multiples, modulo 1, are evenly spread however many there are
 
 
@@ -222,7 +224,10 @@ class Machine:
             spawn(f"source:{name}", functools.partial(self._run_source, stream))
         # A file is over when its last frame is with the slowest sink, however long that takes; a stop cuts it short.
         while not (self._stop_requested or self._supervisor.failure or self._all_over()):
-            self._inbox.get()
+            try:
+                self._inbox.get(timeout=_GIVE_BACK_S)
+            except queue.Empty:
+                give_back()
         left_behind = self._drain()
         on_end()
         for name, _ in beside:
