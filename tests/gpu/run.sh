@@ -32,11 +32,11 @@ fail() {
     exit 2
 }
 
-# What travels: no weights but those that are run here, no pictures, no page.
+# What travels: no weights but those that are run here, no page, no test of what needs no GPU.
 packed() {
     git ls-files -z --cached --others --exclude-standard -- . \
-        ':!docs/pictures' ':!docs/results' ':!engines/weights/*.pth' ':!engines/weights/*-int8-*' \
-        ':!tests/stages/data'
+        ':!engines/weights/*.pth' ':!engines/weights/*-int8-*' \
+        ':!docs' ':!deploy' ':!tests/vedette' ':!tests/system' ':!tests/fuzz' ':!tests/stages'
 }
 
 pack() {
