@@ -136,9 +136,7 @@ class TestWhichGpus:
         with pytest.raises(GpuError) as error:
             chosen_gpus(GpuOptions(devices=(0,)), find_gpus())
 
-        assert error.value.lines() == [
-            f"GpuError: model.gpu.devices: expected a GPU here, but {why_no_gpu()}, got 0"
-        ]
+        assert error.value.lines() == [f"GpuError: model.gpu.devices: expected a GPU here, but {why_no_gpu()}, got 0"]
 
     @pytest.mark.parametrize(
         ("gpus", "said"),
