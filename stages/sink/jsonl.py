@@ -32,19 +32,16 @@ class JsonlFile:
         """
         self._path = path
         self._fd = -1
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-            if self._is_regular:
-                self._lock()
-                self._repair()
-        except OSError as error:
-            self.close()
-            msg = f"jsonl {path}: cannot be opened: {error.strerror}"
-            raise SinkError(msg) from error
         self._size = 0
         self._torn = False
+        try:
+            self._open()
+        except BlockingIOError as error:
+            msg = f"jsonl {path}: in use by another process or another sink"
+            raise SinkError(msg, hint="give every process and every sink a file of its own") from error
+        except OSError as error:
+            msg = f"jsonl {path}: cannot be opened: {error.strerror}"
+            raise SinkError(msg) from error
 
     def __str__(self) -> str:
         return f"jsonl {self._path}"
@@ -54,7 +51,9 @@ class JsonlFile:
         if self._torn:
             self._cut()
         if self._is_regular:
-            # Asked each time: whoever rotates logs may have emptied it.
+            # Asked each time: whoever rotates logs may have moved it away, or emptied it.
+            if self._is_moved():
+                self._open()
             self._size = os.fstat(self._fd).st_size
         view = memoryview(b"".join(part for message in messages for part in (message, b"\n")))
         try:
@@ -71,31 +70,50 @@ class JsonlFile:
             os.close(self._fd)
             self._fd = -1
 
+    def _open(self) -> None:
+        """Take the file that has the name now in the place of what was open. Raises OSError; then nothing changed.
+
+        BlockingIOError: somebody else has it.
+        """
+        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            if is_regular:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _repair(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        self.close()
+        self._fd, self._is_regular = fd, is_regular
+
+    def _is_moved(self) -> bool:
+        try:
+            there = Path(self._path).stat()
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(there, os.fstat(self._fd))
+
     def _cut(self) -> None:
         if self._is_regular:
             os.ftruncate(self._fd, self._size)
         self._torn = False
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            msg = f"jsonl {self._path}: in use by another process or another sink"
-            raise SinkError(msg, hint="give every process and every sink a file of its own") from None
 
-    def _repair(self) -> None:
-        size = os.fstat(self._fd).st_size
-        tail = os.pread(self._fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-        last = tail[tail.rfind(b"\n") + 1 :]
-        if not last:
+def _repair(fd: int) -> None:
+    """Cut off a half line at its end, or end the line if it may be somebody else's."""
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+    last = tail[tail.rfind(b"\n") + 1 :]
+    if not last:
+        return
+    try:
+        json.loads(last)
+    except ValueError:
+        # Only what can be our own half message is cut off: the path may name a file of somebody else's.
+        ours = any(begin[: len(last)] == last[: len(begin)] for begin in _BEGINS)
+        if ours and (size == len(tail) or b"\n" in tail):
+            os.ftruncate(fd, size - len(last))
             return
-        try:
-            json.loads(last)
-        except ValueError:
-            # Only what can be our own half message is cut off: the path may name a file of somebody else's.
-            ours = any(begin[: len(last)] == last[: len(begin)] for begin in _BEGINS)
-            if ours and (size == len(tail) or b"\n" in tail):
-                os.ftruncate(self._fd, size - len(last))
-                return
-        os.write(self._fd, b"\n")
+    os.write(fd, b"\n")

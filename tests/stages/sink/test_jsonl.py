@@ -93,3 +93,46 @@ def test_a_device_that_is_full_is_an_error_and_nothing_is_cut(tmp_path: Path) ->
     with pytest.raises(OSError, match="No space left"):
         file.append([b"x"])
     file.close()
+
+
+def test_a_file_that_is_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    """As logrotate does without `copytruncate`: lines would go on into the old file, which is deleted one day."""
+    file = JsonlFile(str(tmp_path / "out.jsonl"))
+    file.append([b'{"n":1}'])
+
+    (tmp_path / "out.jsonl").rename(tmp_path / "out.jsonl.1")
+    file.append([b'{"n":2}'])
+    (tmp_path / "out.jsonl").unlink()
+    file.append([b'{"n":3}', b'{"n":4}'])
+    file.close()
+
+    assert (tmp_path / "out.jsonl.1").read_bytes() == b'{"n":1}\n'
+    assert (tmp_path / "out.jsonl").read_bytes() == b'{"n":3}\n{"n":4}\n'
+
+
+def test_the_new_file_is_gone_on_with_and_locked_too(tmp_path: Path) -> None:
+    file = JsonlFile(str(tmp_path / "out.jsonl"))
+    (tmp_path / "out.jsonl").rename(tmp_path / "out.jsonl.1")
+    (tmp_path / "out.jsonl").write_bytes(b'{"begun":"by logrotate"}\n{"type":"fra')
+
+    file.append([b'{"n":1}'])
+
+    assert (tmp_path / "out.jsonl").read_bytes() == b'{"begun":"by logrotate"}\n{"n":1}\n'
+    with pytest.raises(SinkError, match="in use"):
+        JsonlFile(str(tmp_path / "out.jsonl"))
+    file.close()
+
+
+def test_nothing_is_lost_while_somebody_else_has_the_new_file(tmp_path: Path) -> None:
+    file = JsonlFile(str(tmp_path / "out.jsonl"))
+    (tmp_path / "out.jsonl").rename(tmp_path / "out.jsonl.1")
+    other = JsonlFile(str(tmp_path / "out.jsonl"))
+
+    with pytest.raises(BlockingIOError):
+        file.append([b'{"n":1}'])
+    other.close()
+    file.append([b'{"n":1}'])
+    file.close()
+
+    assert (tmp_path / "out.jsonl").read_bytes() == b'{"n":1}\n'
+    assert (tmp_path / "out.jsonl.1").read_bytes() == b""
