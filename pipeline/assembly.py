@@ -261,8 +261,8 @@ class Machine:
         return self._reporter.readiness()
 
     def _run_source(self, stream: Stream) -> None:
-        if stream.options.is_file:
-            step_back()  # decoding goes on all the time, beside the engine; a camera's is over before its next packet
+        if is_local(stream.options.url):
+            step_back()  # a file waits, and may be decoded all of the time; a camera's packets have to be fetched
         stream.runner.run()
         with self._lock:
             self._sources_alive -= 1
