@@ -54,7 +54,9 @@ def open_analyses(config: Config, engine_opener: Callable[..., Engine], clock: C
     engines = []
     for gpu in gpus:
         options = config.model if len(gpus) == 1 else _on(config.model, gpu)
-        engines.append(engine_opener(options, now_ns=clock.mono_ns, at_most=config.batch.max, ahead=ahead))
+        engines.append(
+            engine_opener(options, now_ns=clock.mono_ns, at_most=config.batch.max, ahead=ahead, gives_way=True)
+        )
         logger.info("engine: %s", engines[-1].description)
     return tuple(
         _analysis(config, engine, gpu, config.streams[index :: len(gpus)], clock, alone=len(gpus) == 1)

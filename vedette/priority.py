@@ -40,11 +40,13 @@ def step_back() -> None:
     os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + STEPS)
 
 
-def behind(work: Callable[[], Result]) -> Result:
-    """What `work` gives, where the threads that it starts shall stand behind. Raises what `work` raises.
+def behind(work: Callable[[], Result], *, wanted: bool = True) -> Result:
+    """What `work` gives, where the threads that it starts shall stand behind, if that is wanted. Raises what it raises.
 
     It runs in a thread of its own: the calling one keeps its place.
     """
+    if not wanted:
+        return work()
     with ThreadPoolExecutor(1, "opening", step_back) as opening:
         return opening.submit(work).result()
 

@@ -41,6 +41,7 @@ def open_engine(
     batch: int | None = None,
     at_most: int | None = None,
     ahead: int = 0,
+    gives_way: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Engine:
@@ -48,7 +49,8 @@ def open_engine(
 
     `batch`: pictures a buffer, by default what pays: 1 on a CPU, and no more than `at_most` on a GPU. `ahead`: so many
     buffers more than the engine works on at once, where it can queue them: it is never idle then, and what it takes
-    next is older. TensorRT keeps the
+    next is older. `gives_way`: on a CPU, OpenVINO's and onnxruntime's threads stand behind the others of this process
+    (vedette/priority.py): for pipelines, not for a program with work of its own. TensorRT keeps the
     engines that it builds in the folder `cache` (the user's own cache by default) and reports its `progress`, which
     may take minutes.
     Raises ModelError for a file or spec that does not fit, EngineError for an engine that does not run here (GpuError
@@ -70,11 +72,13 @@ def open_engine(
         from engines.runtimes.openvino import OpenVinoEngine
 
         refuse_signed(options.path, numbers)
-        return OpenVinoEngine(file, spec, options, now_ns=now_ns, why=why, batch=batch or 1, ahead=ahead)
+        return OpenVinoEngine(
+            file, spec, options, now_ns=now_ns, why=why, batch=batch or 1, ahead=ahead, gives_way=gives_way
+        )
     if backend == "onnxruntime":
         from engines.runtimes.onnxruntime import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(file, spec, options, now_ns=now_ns, why=why, batch=batch or 1)
+        return OnnxRuntimeEngine(file, spec, options, now_ns=now_ns, why=why, batch=batch or 1, gives_way=gives_way)
     if backend == "torch":
         from engines.runtimes.torch import open_torch
 

@@ -73,7 +73,9 @@ class OnnxRuntimeEngine:
         now_ns: Callable[[], int],
         why: str,
         batch: int = 1,
+        gives_way: bool = False,
     ) -> None:
+        """`gives_way`: see `open_engine`."""
         numbers = numbers_of(Path(file.path))
         if options.precision == "bf16":
             msg = "model.precision: bf16 is not to be had from onnxruntime on a CPU, expected fp32 or auto"
@@ -93,7 +95,8 @@ class OnnxRuntimeEngine:
         self._refusals = refusals()
         try:
             self._session = behind(
-                lambda: onnxruntime.InferenceSession(file.path, settings, providers=["CPUExecutionProvider"])
+                lambda: onnxruntime.InferenceSession(file.path, settings, providers=["CPUExecutionProvider"]),
+                wanted=gives_way,
             )
         except self._refusals as error:
             msg = f"{file.path}: onnxruntime does not take it: {said(error)}"

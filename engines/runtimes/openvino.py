@@ -73,13 +73,17 @@ class OpenVinoEngine:
         requests: int = REQUESTS,
         batch: int = 1,
         ahead: int = 0,
+        gives_way: bool = False,
     ) -> None:
-        """`requests` are worked on at once, which the hint is told; `ahead` more wait in OpenVINO's own queue."""
+        """`requests` are worked on at once, which the hint is told; `ahead` more wait in OpenVINO's own queue.
+
+        `gives_way`: see `open_engine`.
+        """
         self._spec = spec
         self._now_ns = now_ns
         self._serial = hint == "LATENCY"
         self._batch = batch
-        compiled = compile_model(file, spec, options, hint, requests, batch)
+        compiled = compile_model(file, spec, options, hint, requests, batch, gives_way=gives_way)
         # OpenVINO keeps the file's order; its own names may be others.
         names = [tensor.name for tensor in file.outputs]
         fixed = not any(output.partial_shape.is_dynamic for output in compiled.outputs)
@@ -192,7 +196,14 @@ def cpu_settings(options: ModelOptions, hint: Hint, requests: int) -> dict[str, 
 
 
 def compile_model(
-    file: ModelFile, spec: ModelSpec, options: ModelOptions, hint: Hint, requests: int, batch: int = 1
+    file: ModelFile,
+    spec: ModelSpec,
+    options: ModelOptions,
+    hint: Hint,
+    requests: int,
+    batch: int = 1,
+    *,
+    gives_way: bool = False,
 ) -> Any:
     """The compiled network as the engine runs it: its input takes levels (uint8), its own type or not.
 
@@ -207,7 +218,7 @@ def compile_model(
         if model.is_dynamic():
             model.reshape([batch, 3, height, width])
         whole, settings = _taking_levels(model, spec.input), cpu_settings(options, hint, requests)
-        return behind(lambda: sound(lambda more: core().compile_model(whole, "CPU", settings | more)))
+        return behind(lambda: sound(lambda more: core().compile_model(whole, "CPU", settings | more)), wanted=gives_way)
     except RuntimeError as error:
         msg = f"{file.path}: OpenVINO does not take it: {_said(error)}"
         raise ModelError(msg, hint="try model.backend: onnxruntime") from error

@@ -11,8 +11,6 @@ import math
 import os
 import platform
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.bench.child import BenchError, Sample
+from pipeline.bench.process import measured
 from pipeline.bench.roofline import MODES
 from pipeline.config_file import load_config
 
@@ -147,17 +146,7 @@ def bench(
 
 
 def _child(config_path: Path, kind: str, seconds: float, *more: str) -> Sample:
-    arguments = [sys.executable, "-m", "pipeline.bench.child", kind, str(config_path), "--seconds", str(seconds), *more]
-    try:
-        done = subprocess.run(arguments, capture_output=True, timeout=seconds + _CHILD_STARTUP_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        msg = f"measuring {kind}: no result after {error.timeout:.0f} s"
-        raise BenchError(msg, hint="run the configuration with `vedette run` and look at its log") from error
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        msg = f"measuring {kind} failed: {lines[-1] if lines else f'exit status {done.returncode}'}"
-        raise BenchError(msg, hint="`vedette check` on the configuration says more")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Sample)
+    return measured("pipeline.bench.child", kind, config_path, seconds, Sample, *more, startup_s=_CHILD_STARTUP_S)
 
 
 def _fps(sample: Sample) -> float:

@@ -29,6 +29,7 @@ from stages.source import Decoded, open_connection
 from stages.source.av_open import is_local, open_input
 from stages.types import Clock
 from vedette.errors import SourceError
+from vedette.priority import step_back
 
 Hint = Literal["LATENCY", "THROUGHPUT"]
 MODES: tuple[tuple[Hint, int], ...] = (("LATENCY", 1), ("LATENCY", 2), ("THROUGHPUT", 1), ("THROUGHPUT", 2))
@@ -69,6 +70,7 @@ class Roofline:
 
     def _decode_file(self, options: StreamOptions) -> None:
         """PyAV alone, again and again, with the threads that the pipeline gives it."""
+        step_back()  # as in the pipeline
         stop = self._supervisor.stop
         while not stop.is_set():
             for _ in self._pictures(options):
@@ -141,7 +143,7 @@ def _openvino(config: Config, hint: Hint, requests: int, clock: Clock) -> _OpenV
 
     file = read_model_file(Path(config.model.path))
     spec = find_spec(file).spec
-    compiled = compile_model(file, spec, config.model, hint, requests)
+    compiled = compile_model(file, spec, config.model, hint, requests, gives_way=True)
     width, height = spec.input.size
     filled = np.zeros((1, 3, height, width), compiled.input(0).element_type.to_dtype())
     PictureWriter(spec.input).write(_first_picture(config.streams[0], clock), filled, 0)

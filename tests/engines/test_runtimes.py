@@ -244,7 +244,8 @@ def place(thread):
     return os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)
 
 before, own = threads(), place(0)
-engine = open_engine(ModelOptions(path={str(slow_path)!r}, backend={backend!r}), now_ns=time.monotonic_ns)
+options = ModelOptions(path={str(slow_path)!r}, backend={backend!r})
+engine = open_engine(options, now_ns=time.monotonic_ns, gives_way=True)
 for buffer in [engine.acquire(), engine.acquire()]:
     buffer.array[:] = 0
     engine.submit(buffer, 1)

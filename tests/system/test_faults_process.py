@@ -115,7 +115,10 @@ def test_process_that_slept_through_its_lease_writes_nothing_any_more(site: Site
         sleeper.signal(signal.SIGSTOP)
         with site.run(gate, name="heir") as heir:
             heir.wait_log("stream gate: another process holds its lease; waiting")
-            assert "another process holds the lease of gate" in heir.get("/status")[1]["sinks"]["redis"]["problem"]
+            heir.wait_status(
+                "word of the other's lease",
+                lambda now: "another process holds the lease of gate" in (now["sinks"]["redis"]["problem"] or ""),
+            )
             with site.redis.client() as client:
                 client.pexpire("vedette:lease:gate", 500)  # the 10 s of a lease, in less of a test's time
             frames.wait_for("frames of the heir", lambda seen: len({frame.run for frame in seen}) == 2)

@@ -14,7 +14,6 @@ from vedette.errors import UsageError
 if TYPE_CHECKING:
     from pipeline.bench.faults.report import FaultReport
 
-
 _EPILOG = """\
 Four RTSP cameras (GStreamer's server), a file, a Redis and the spool, each fault made by a proxy, by the servers or by
 signals; never by patching. The same seed and minutes give the same schedule. Needs redis-server (or the package
@@ -102,11 +101,12 @@ def run_faults(arguments: argparse.Namespace) -> int:
         soak=arguments.soak,
         keep=arguments.keep,
     )
+    status = conclude(encode(report), arguments.json, lines(report), held=report.verdict == "held")
     if arguments.plot is not None:
         from pipeline.bench.faults.plot import plot_growth
 
         plot_growth(report, arguments.plot)
-    return conclude(encode(report), arguments.json, lines(report), held=report.verdict == "held")
+    return status
 
 
 def lines(report: FaultReport) -> list[str]:

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
-
-import msgspec
 
 from engines.runtimes.gpus import find_gpus
 from engines.runtimes.placement import chosen_gpus
@@ -23,6 +19,7 @@ from pipeline.bench.gpu.report import BytesPerFrame, GpuReport, NetworkAlone, Wa
 from pipeline.bench.gpu.require import on_gpu, require_gpu
 from pipeline.bench.gpu.sample import DeviceSample, GroundSample, NetworkSample
 from pipeline.bench.measure import Latency, machine_facts, package_versions, percentiles
+from pipeline.bench.process import measured
 from pipeline.config_file import load_config
 
 STARTUP_S = 240.0
@@ -164,14 +161,4 @@ def _host_ms(samples: Sequence[DeviceSample]) -> dict[str, Latency]:
 
 def run_child(config_path: Path, kind: str, seconds: float, answer: type[Answer]) -> Answer:
     """`pipeline.bench.gpu.child` in a process of its own. Raises BenchError with its last line."""
-    arguments = [sys.executable, "-m", "pipeline.bench.gpu.child", kind, str(config_path), "--seconds", str(seconds)]
-    try:
-        done = subprocess.run(arguments, capture_output=True, timeout=seconds + STARTUP_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        msg = f"measuring {kind}: no result after {error.timeout:.0f} s"
-        raise BenchError(msg, hint="run the configuration with `vedette run` and look at its log") from error
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        msg = f"measuring {kind} failed: {lines[-1] if lines else f'exit status {done.returncode}'}"
-        raise BenchError(msg, hint="`vedette check` on the configuration says more")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=answer)
+    return measured("pipeline.bench.gpu.child", kind, config_path, seconds, answer, startup_s=STARTUP_S)
