@@ -23,7 +23,7 @@ from stages.options import StreamOptions
 from stages.source import av_compat
 from stages.source.av_errors import opening_failed, source_error
 from stages.source.connection import ConnectionInfo
-from stages.source.ffmpeg_options import ffmpeg_options
+from stages.source.ffmpeg_options import MAX_PIXELS, ffmpeg_options
 from stages.types import Clock, Reason
 from vedette.secrets import SecretUrl
 
@@ -100,6 +100,14 @@ def _find_video(container: av.container.InputContainer, options: StreamOptions, 
             av_compat.discard_all(stream)
     context = video.codec_context
     name = str(context.name)
+    if context.width * context.height > MAX_PIXELS:
+        detail = (
+            f"its pictures are {context.width}x{context.height}, expected at most {MAX_PIXELS / 1e6:.0f} million pixels"
+        )
+        raise source_error(
+            Reason.CODEC if local else Reason.CORRUPT, detail, fatal=local, hint="scale them down where they come from"
+        )
+    context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}  # they may grow later
     if context.is_hwaccel:
         context.thread_type, context.thread_count = "SLICE", 1
         context.options = {**context.options, "extra_hw_frames": str(SURFACES_AWAY)}

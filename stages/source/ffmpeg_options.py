@@ -11,6 +11,9 @@ from pathlib import Path
 
 from stages.options import StreamOptions, TlsOptions
 
+MAX_PIXELS = 8192 * 4608
+"""Of a picture, 8K and a little more: what claims more could take the memory of all other streams."""
+
 # Microseconds that a late UDP packet is waited for. FFmpeg's own half second costs 0.3 s of latency at 5 % loss.
 _UDP_REORDER_US = 200_000
 # Bytes of the UDP receive buffer: a 1080p key frame arrives as a burst of several hundred packets.
@@ -24,6 +27,7 @@ def ffmpeg_options(options: StreamOptions) -> dict[str, str]:
         return _rtsp(options) | (_tls(options.tls) if scheme == "rtsps" else {})
     if scheme in ("http", "https"):
         return _http() | (_tls(options.tls) if scheme == "https" else {})
+    # No `max_pixels`: finding out about a file would fail, and what it has too many of could not be said (`av_open`).
     return {"protocol_whitelist": "file,crypto,data"}
 
 
@@ -31,6 +35,7 @@ def _rtsp(options: StreamOptions) -> dict[str, str]:
     table = {
         "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto",
         "rtsp_transport": options.transport,
+        "max_pixels": str(MAX_PIXELS),
         # Neither audio nor meta-data is even asked for.
         "allowed_media_types": "video",
         # Don't hold the first second back to guess a frame rate that we measure ourselves: 0.3 s to open, not 1.1 s.
@@ -44,6 +49,7 @@ def _rtsp(options: StreamOptions) -> dict[str, str]:
 def _http() -> dict[str, str]:
     return {
         "protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto",
+        "max_pixels": str(MAX_PIXELS),
         "fpsprobesize": "0",
         # MPEG-TS: a new program map (another codec, another PID) keeps the stream that we read.
         "merge_pmt_versions": "1",

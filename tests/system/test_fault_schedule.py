@@ -156,6 +156,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "from hypothesis import Phase, settings\n",
     )
     replace(copy / "tests" / "conftest.py", "deadline=None,", "deadline=None, phases=(Phase.explicit, Phase.generate),")
+    # One run in twenty finds nothing in the 150 that `make test` can afford; with these, none of forty did.
+    replace(copy / "tests" / "pipeline" / "test_spool_model.py", "max_examples=150", "max_examples=1500")
     return copy
 
 

@@ -153,6 +153,27 @@ def sound_only(folder: Path) -> Path:
     return path
 
 
+def huge(path: Path) -> Path:
+    """One picture, of some kilobytes, that would take 58 MB."""
+    return make_clip(path, frames=1, size_wh=(8320, 4608), codec="mjpeg", pixels="yuvj420p")
+
+
+def test_pictures_that_would_take_the_memory_of_others_are_refused_when_the_file_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="its pictures are 8320x4608, expected at most 38 million pixels") as caught:
+        pictures(huge(tmp_path / "huge.mkv"))
+    assert (caught.value.reason, caught.value.fatal) == (Reason.CODEC.value, True)
+
+
+def test_pictures_that_grow_too_large_on_the_way_are_damage_and_the_others_come(tmp_path: Path) -> None:
+    small = make_clip(tmp_path / "small.mjpeg", frames=5, codec="mjpeg", pixels="yuvj420p").read_bytes()
+    film = tmp_path / "film.mjpeg"
+    film.write_bytes(small + huge(tmp_path / "huge.mjpeg").read_bytes() + small)
+    with opened(film) as connection:
+        items = list(connection.pictures())
+    assert numbers([item for item in items if isinstance(item, Decoded)]) == [*range(5), *range(5)]
+    assert [item.kind for item in items if isinstance(item, Trouble)] == ["damaged"]
+
+
 def test_playlist_may_not_reach_out(tmp_path: Path) -> None:
     """A file that names network addresses opens none of them."""
     path = tmp_path / "list.m3u8"

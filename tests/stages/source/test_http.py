@@ -42,6 +42,14 @@ def test_mjpeg_that_ends_is_a_lost_connection(http_camera: Cameras) -> None:
         stream.intake.wait_frames(5, epoch=1)
 
 
+def test_a_camera_of_huge_pictures_costs_no_memory_and_is_asked_again(http_camera: Cameras) -> None:
+    camera = http_camera(parts=jpegs(1, (8320, 4608)), fps=50)
+    with RunningStream(camera.url("mjpeg"), read_timeout_s=0.6) as stream:
+        change = stream.intake.wait_state(State.WAITING)
+    assert change.reason is Reason.CORRUPT
+    assert not stream.intake.frames
+
+
 def test_transport_stream_is_read(http_camera: Cameras, tmp_path: Path) -> None:
     camera = http_camera(pieces=split(transport_stream(tmp_path / "a.ts", frames=60, b_frames=2)), fps=100)
     with RunningStream(camera.url("ts")) as stream:
