@@ -375,6 +375,7 @@ class RedisOutlet:
         old = [name for name, stream in self._streams.items() if stream.hold is not Hold.LOST and stream.was_ours]
         new = [name for name, stream in self._streams.items() if stream.hold is not Hold.LOST and not stream.was_ours]
         leases = self._publisher.lease(old, first=False) | self._publisher.lease(new, first=True)
+        answered_ns = self._clock.mono_ns()
         fresh = [
             name
             for name, lease in leases.items()
@@ -386,14 +387,14 @@ class RedisOutlet:
             if not isinstance(last, Refusal):  # a key of the wrong type; adding to it will say so
                 self._streams[name].last_id_is(last)
         for name, lease in leases.items():
-            self._apply(name, lease, now_ns)
+            self._apply(name, lease, now_ns, answered_ns)
             if lease.state == "taken" and name in self._states:
                 self._states_to_tell.add(name)  # while another had the lease, the latest state was the other's
         states = {name: self._states[name] for name in self._states_to_tell if self._streams[name].hold is Hold.OURS}
         self._publisher.set_states(states)
         self._states_to_tell.difference_update(states)
 
-    def _apply(self, name: StreamId, lease: Lease, now_ns: int) -> None:
+    def _apply(self, name: StreamId, lease: Lease, asked_ns: int, answered_ns: int) -> None:
         stream = self._streams[name]
         if lease.state == "refused":
             assert lease.refusal is not None
@@ -408,12 +409,12 @@ class RedisOutlet:
                 self._keeper.poke()
             return
         if not stream.was_ours and stream.held_until_ns is None:
-            # A little more, since Redis counts in milliseconds and its answer took some time.
-            stream.held_until_ns = now_ns + lease.left_ms * 1_000_000 + self._times.lease_ns // 50
-            wait_s = (stream.held_until_ns - now_ns) / 1e9
+            # From the answer on, however long that took; a little more, since Redis counts in milliseconds.
+            stream.held_until_ns = answered_ns + lease.left_ms * 1_000_000 + self._times.lease_ns // 50
+            wait_s = (stream.held_until_ns - answered_ns) / 1e9
             logger.warning("stream %s: another process holds its lease; waiting %.1f s for it to expire", name, wait_s)
         until_ns = stream.held_until_ns
-        if until_ns is not None and now_ns < until_ns:
+        if until_ns is not None and asked_ns < until_ns:
             # One expiry: the holder may be dead, and has not renewed it since we looked.
             self._next_lease_ns = min(self._next_lease_ns, until_ns)
             self._give_up_frames(name, Hold.WAITING)

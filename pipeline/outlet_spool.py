@@ -242,7 +242,7 @@ class SpoolKeeper:
         refilled = self._refill()
         with self._lock:
             self._busy = False
-            over = self._finish and not self._events and self._confirmed is None
+            over = finish and not self._events and self._confirmed is None
             tell = refilled or self._hurry
         if tell:
             self._on_ready()

@@ -118,7 +118,7 @@ def test_a_source_that_is_blocked_is_left_behind_and_what_it_yields_later_is_ref
         release.wait(LIMIT_S)
         yield decoded(1)
 
-    run = Running(cameras={"mute": mute, "cam": camera()}, shutdown_s=0.3).start()
+    run = Running(cameras={"mute": mute, "cam": camera()}, shutdown_s=3.0).start()
     run.outlet.wait_frames(2)
     outcome = run.stop()
     assert outcome.left_behind == ("source:mute",)

@@ -117,9 +117,10 @@ def test_a_second_deployment_is_refused_after_one_expiry_and_the_first_is_not_di
 
 
 def test_a_lease_left_by_a_dead_process_is_waited_for_and_taken(client: redis.Redis, start_rig: StartRig) -> None:
+    rig = start_rig(start=False)
     for stream in ("cam", "gate", "file"):
-        client.set(f"test:lease:{stream}", "somebody:else", px=400)
-    rig = start_rig()
+        client.set(f"test:lease:{stream}", "somebody:else", px=2000)
+    rig.start()
     rig.frames_until_dropped(1)
     rig.frame("file")
     rig.wait_for(lambda t: t.delivered >= 1)
@@ -169,7 +170,7 @@ def test_killed_and_started_again_at_once_it_has_its_own_lease_and_its_events(
 ) -> None:
     child = start_child("spool", 60_000)
     child.read_until("frame 20")
-    assert client.pttl("test:lease:cam") > 30_000
+    eventually(lambda: client.pttl("test:lease:cam") > 30_000)
     child.end()
     promised = max(int(line.split()[1]) for line in child.lines if line.startswith("spooled "))
     rig = start_rig("spool", times=LONG, run="successor")

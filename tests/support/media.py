@@ -87,6 +87,9 @@ def make_clip(
             stream.options = {"preset": "veryfast", "x264-params": "sliced-threads=0:slices=1:scenecut=0"}
         elif codec == "libx265":
             stream.options = {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"}
+        elif codec == "mjpeg":
+            # On one core the encoder makes tables of its own, which JPEG over RTP (RFC 2435) cannot carry.
+            stream.options = {"huffman": "default"}
         for index, frame in enumerate(painted_frames(frames, size_wh, pixels=pixels, first=first, still=still)):
             frame.pts = index
             frame.time_base = 1 / Fraction(fps)

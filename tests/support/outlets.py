@@ -13,6 +13,7 @@ from pipeline.clock import SystemClock
 from pipeline.ledger import Ledger, SinkTotals
 from pipeline.outgoing import OutgoingEvent, OutgoingFrame, Outlet
 from pipeline.outlet import build_outlets
+from pipeline.outlet_frames import LIVE_FRAMES
 from pipeline.outlet_jsonl import JsonlTimes
 from pipeline.outlet_redis import RedisTimes
 from pipeline.outlet_spool import SpoolTimes
@@ -130,11 +131,15 @@ class Rig:
             self.frame(stream)
 
     def frames_until_dropped(self, count: int, stream: str = "cam") -> None:
-        """Publish until the outlet has dropped `count` frames: the first may be under way when trouble begins."""
+        """Publish until the outlet has dropped `count` frames: the first may be under way when trouble begins.
+
+        Never so many at once that its queue is full: however long it takes, what drops them is the trouble.
+        """
         before = sum(self.totals.dropped.values())
 
         def dropped() -> bool:
-            self.frame(stream)
+            if self.totals.waiting < LIVE_FRAMES // 2:
+                self.frame(stream)
             return sum(self.totals.dropped.values()) >= before + count
 
         eventually(dropped)

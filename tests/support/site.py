@@ -40,7 +40,7 @@ from vedette.messages import (
 )
 
 MODEL = Path(__file__).parents[2] / "engines/weights/vedette-n-seed_640x384.onnx"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 _STATES = {state.value for state in State}
 _CHANGE = re.compile(r"^stream \S+ \(.*?\): (?P<state>[a-z]+)(?: \((?P<reason>[a-z_]+)\))?(?:: .*)?$", re.DOTALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def test_sigterm_under_load_drains_in_order(site: Site, mute: str) -> None:
     streams = [camera(f"cam-{seed}", fps=25, seed=seed) for seed in (1, 2)]
     archive = {"id": "archive", "url": str(clip), "mode": "file"}
     blocked = {"id": "mute", "url": mute, "open_timeout_s": 600}
-    run = site.run(*streams, archive, blocked, sinks=[{"kind": "jsonl", "path": "out.jsonl"}], shutdown_s=2)
+    run = site.run(*streams, archive, blocked, sinks=[{"kind": "jsonl", "path": "out.jsonl"}], shutdown_s=10)
     names = ("cam-1", "cam-2", "archive")
     with run:
         for name in names:
@@ -113,12 +114,16 @@ def test_process_that_slept_through_its_lease_writes_nothing_any_more(site: Site
     with site.run(gate, name="sleeper") as sleeper:
         frames.wait_for("frames", lambda seen: len(seen) >= 3)
         sleeper.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOWAIT)
+        with site.redis.client() as client:
+            client.pexpire("vedette:lease:gate", 120_000)  # however long the heir takes to start
         with site.run(gate, name="heir") as heir:
             heir.wait_log("stream gate: another process holds its lease; waiting")
             heir.wait_status(
                 "word of the other's lease",
                 lambda now: "another process holds the lease of gate" in (now["sinks"]["redis"]["problem"] or ""),
             )
+            heir.wait_status("drops", lambda now: now["sinks"]["redis"]["totals"]["dropped"].get("leased", 0) >= 1)
             with site.redis.client() as client:
                 client.pexpire("vedette:lease:gate", 500)  # the 10 s of a lease, in less of a test's time
             frames.wait_for("frames of the heir", lambda seen: len({frame.run for frame in seen}) == 2)

@@ -25,6 +25,7 @@ from tests.support.http_camera import HttpCamera, transport_stream
 from tests.support.process import VedetteProcess
 from tests.support.redis_server import RedisServer, StartRedis, free_port
 from tests.support.rtsp import RtspServer
+from tests.support.site import Events
 from tests.support.system import SEED, http_get, run_vedette
 from vedette import Subscriber
 
@@ -219,6 +220,7 @@ def test_no_password_is_seen_in_a_run_its_messages_its_files_or_any_command_line
         assert code == 401
         with Subscriber(place.redis.url) as subscriber:
             assert {next(subscriber.frames(name, start="0")).stream for name in ("gate", "web")} == {"gate", "web"}
+        Events(place.redis, "vedette:events").wait_state("gone", "waiting", reason="refused")
         contents = place.redis_contents()
         place.redis.kill()
         after = vedette.wait_log("redis://***@")
