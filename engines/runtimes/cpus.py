@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,19 @@ def usable_cpus(mount: Path = _MOUNT, own: Path = _OWN) -> int:
     """The cores that this process is bound to, or fewer if a quota pays for less; at least 1."""
     quotas = [quota for folder in _groups(mount, own) if (quota := _quota(folder)) is not None]
     return max(1, min([bound_cpus(), *(math.ceil(quota) for quota in quotas)]))
+
+
+def int8_sums_saturate(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = platform.machine()) -> bool:
+    """Whether INT8 kernels add two products of uint8 and int8 in 16 bits, which cannot hold 2 x 255 x 127.
+
+    So do those for x86 CPUs without VNNI (`vpmaddubsw`; Intel's before 2019, AMD's before Zen 4). Of a CPU that does
+    not say what it can do, yes.
+    """
+    if machine.lower() not in {"x86_64", "amd64"}:
+        return False
+    first, _, _ = _text(cpuinfo).partition("\n\n")
+    flags = next((line for line in first.splitlines() if line.startswith("flags")), "").split()
+    return not {"avx512_vnni", "avx_vnni"} & set(flags)
 
 
 def _groups(mount: Path, own: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ import onnxruntime
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
-from engines.runtimes.cpus import usable_cpus
+from engines.runtimes.cpus import int8_sums_saturate, usable_cpus
 from engines.runtimes.description import title
 from engines.runtimes.onnx_numbers import Numbers, numbers_of
 from engines.runtimes.onnxruntime_errors import refusals, said
@@ -91,6 +91,8 @@ class OnnxRuntimeEngine:
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if int8_sums_saturate():  # its kernels for uint8 weights are slower, and their sums are exact
+            settings.add_session_config_entry("session.x64quantprecision", "1")
         settings.log_severity_level = 4
         self._refusals = refusals()
         try:

@@ -8,6 +8,7 @@ its threads to meet than one request on all cores does, which on two cores is 15
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,15 +18,18 @@ from openvino.preprocess import PrePostProcessor
 
 from engines.engine import Buffer, Completion, Outputs
 from engines.options import ModelOptions
-from engines.runtimes.cpus import bound_cpus, usable_cpus
+from engines.runtimes.cpus import bound_cpus, int8_sums_saturate, usable_cpus
 from engines.runtimes.description import title
 from engines.runtimes.openvino_core import core
 from engines.runtimes.openvino_sound import sound
 from engines.runtimes.openvino_types import executed
+from engines.runtimes.openvino_weights import in_seven_bits
 from engines.runtimes.pool import BufferPool, HostBuffer
 from engines.spec import InputSpec, ModelFile, ModelSpec
 from vedette.errors import EngineError, ModelError
 from vedette.priority import behind
+
+logger = logging.getLogger(__name__)
 
 Hint = Literal["LATENCY", "THROUGHPUT"]
 
@@ -217,6 +221,8 @@ def compile_model(
         model = core().read_model(file.path)
         if model.is_dynamic():
             model.reshape([batch, 3, height, width])
+        if int8_sums_saturate() and in_seven_bits(model):
+            logger.info("%s: this CPU has no VNNI, so INT8 weights are taken with seven bits", file.path)
         whole, settings = _taking_levels(model, spec.input), cpu_settings(options, hint, requests)
         return behind(lambda: sound(lambda more: core().compile_model(whole, "CPU", settings | more)), wanted=gives_way)
     except RuntimeError as error:

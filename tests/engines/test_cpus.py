@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engines.options import ModelOptions
-from engines.runtimes.cpus import usable_cpus
+from engines.runtimes.cpus import int8_sums_saturate, usable_cpus
 from engines.runtimes.openvino import cpu_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,3 +83,21 @@ def test_this_process_counts_the_cores_that_it_is_bound_to() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT)
     assert (ended.stdout, ended.stderr) == ("1 1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "machine", "saturate"),
+    [
+        ("fma avx2 avx512f avx512_vnni", "x86_64", False),
+        ("fma avx2 avx_vnni", "AMD64", False),
+        ("fma avx2 avx512f avx512bw", "x86_64", True),
+        ("fma avx2", "x86_64", True),
+        (None, "x86_64", True),
+        (None, "aarch64", False),
+    ],
+)
+def test_cpus_without_vnni_are_known(tmp_path: Path, flags: str | None, machine: str, saturate: bool) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: {flags}\n\n")
+    assert int8_sums_saturate(cpuinfo, machine) is saturate
