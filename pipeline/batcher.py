@@ -4,6 +4,11 @@ In:  `offer`ed items of streams, live or lossless; `take` when a buffer of the e
 Out: at most `limit` items: live streams first, the one longest unserved first; files fill what is left, and while any
      file waits, at least one item in FILE_SHARE is a file's, counted across calls, since on a CPU a call takes one.
 
+With more cameras than the engine can serve an item waits in its slot until another supersedes it, for up to a frame
+period. So of the live streams that have gone unserved alike, the quarter that has longest, the first one counts whose
+item is no older than what waits is on average: its results are fresher, and the others' turn comes with their next
+item (decisions/0009).
+
 With `wait_ns` 0 a lone frame never waits for company. Otherwise it waits at most so long, and only while the engine
 has other work: an idle engine takes what there is.
 Guarded and called by `pipeline/dispatch.py`.
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from stages.slot import EverySlot, NewestSlot, Slot
@@ -20,8 +26,16 @@ from stages.types import StreamId
 
 T = TypeVar("T")
 
+_turn_of, _newest_of = attrgetter("turn"), attrgetter("newest_ns")
+
 FILE_SHARE = 8
 """While a file waits, every eighth item is one of a file (DESIGN: the life of a frame, 3)."""
+
+ALIKE = 4
+"""One in so many of the live streams that wait has gone unserved alike: up to four are served strictly in turn."""
+
+ROUNDS = 2
+"""Nobody is passed over for longer than it takes to serve everybody so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +47,15 @@ class Take(Generic[T]):
 
 
 class _Line(Generic[T]):
-    """One stream's slot and its place in the order of service."""
+    """One stream's slot and its place in the order of service; when it was last empty, and when last filled."""
 
-    __slots__ = ("since_ns", "slot", "turn")
+    __slots__ = ("newest_ns", "since_ns", "slot", "turn")
 
     def __init__(self, slot: Slot[T], turn: int) -> None:
         self.slot = slot
         self.turn = turn
         self.since_ns = 0
+        self.newest_ns = 0
 
 
 class Batcher(Generic[T]):
@@ -73,6 +88,7 @@ class Batcher(Generic[T]):
         line = self._live.get(stream) or self._files[stream]
         if not line.slot:
             line.since_ns = now_ns
+        line.newest_ns = now_ns
         return line.slot.put(item)
 
     def take(self, limit: int, now_ns: int) -> Take[T]:
@@ -107,8 +123,8 @@ class Batcher(Generic[T]):
         self._in_flight -= count
 
     def _next(self) -> _Line[T] | None:
-        live = min((line for line in self._live.values() if line.slot), key=lambda line: line.turn, default=None)
-        file = min((line for line in self._files.values() if line.slot), key=lambda line: line.turn, default=None)
+        live = self._next_live()
+        file = min((line for line in self._files.values() if line.slot), key=_turn_of, default=None)
         if file is None:
             self._since_file = 0
             return live
@@ -117,3 +133,14 @@ class Batcher(Generic[T]):
             return file
         self._since_file += 1
         return live
+
+    def _next_live(self) -> _Line[T] | None:
+        waiting = sorted((line for line in self._live.values() if line.slot), key=_turn_of)
+        if not waiting:
+            return None
+        if len(waiting) <= ALIKE or self._turn - waiting[0].turn > ROUNDS * len(waiting):
+            return waiting[0]
+        alike = waiting[: -(-len(waiting) // ALIKE)]
+        total_ns = sum(line.newest_ns for line in waiting)
+        fresh = (line for line in alike if line.newest_ns * len(waiting) >= total_ns)
+        return next(fresh, None) or max(alike, key=_newest_of)
