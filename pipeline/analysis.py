@@ -49,7 +49,7 @@ def open_analyses(config: Config, engine_opener: Callable[..., Engine], clock: C
 
     Raises ModelError, EngineError, MissingExtraError.
     """
-    ahead = _AHEAD if all(options.is_file for options in config.streams) else 0
+    ahead = pictures_ahead(config)
     gpus = _gpus(config.model)
     engines = []
     for gpu in gpus:
@@ -62,6 +62,11 @@ def open_analyses(config: Config, engine_opener: Callable[..., Engine], clock: C
         _analysis(config, engine, gpu, config.streams[index :: len(gpus)], clock, alone=len(gpus) == 1)
         for index, (engine, gpu) in enumerate(zip(engines, gpus, strict=True))
     )
+
+
+def pictures_ahead(config: Config) -> int:
+    """How many pictures more than an engine works on at once wait in its own queue."""
+    return _AHEAD if all(options.is_file for options in config.streams) else 0
 
 
 def analysis_of(index: int, analyses: Sequence[Analysis]) -> Analysis:

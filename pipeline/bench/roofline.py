@@ -1,7 +1,8 @@
 """The roofline: decoder and engine at the same time, and nothing else.
 
 Every stream is decoded by PyAV with the threads that the pipeline gives it, its pictures thrown away; the engine runs
-the same model on an input that was pre-processed once, called through the runtime itself, not through our `Engine`. A
+the same model on an input that was pre-processed once, called through the runtime itself, not through our `Engine`,
+with as many requests in its queue as the pipeline has there: with none ready it would come out below the pipeline. A
 file's decoder may be a few pictures ahead of the engine, as in the pipeline, so that both do the same number of
 pictures; cameras are decoded at their own pace while the engine does all it can. No heads, no NMS, no tracker, no sink.
 """
@@ -21,6 +22,7 @@ from engines.picture import PictureWriter
 from engines.runtimes import read_model_file
 from engines.spec import find_spec
 from engines.types import RgbPicture, YuvPlanes
+from pipeline.analysis import pictures_ahead
 from pipeline.config import Config
 from pipeline.credits import FILE_CREDITS
 from pipeline.supervisor import Supervisor
@@ -147,7 +149,7 @@ def _openvino(config: Config, hint: Hint, requests: int, clock: Clock) -> _OpenV
     width, height = spec.input.size
     filled = np.zeros((1, 3, height, width), compiled.input(0).element_type.to_dtype())
     PictureWriter(spec.input).write(_first_picture(config.streams[0], clock), filled, 0)
-    return _OpenVino(compiled, requests, filled)
+    return _OpenVino(compiled, requests + pictures_ahead(config), filled)
 
 
 def _first_picture(options: StreamOptions, clock: Clock) -> YuvPlanes | RgbPicture:
