@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import redis
 
+from stages.sink.redis import Lease, RedisPublisher
+from stages.types import StreamId
 from tests.support.outlets import (
     MS,
     QUICK,
@@ -132,6 +134,33 @@ def test_a_lease_left_by_a_dead_process_is_waited_for_and_taken(client: redis.Re
     assert missing(client, "file", 1) == set()
     assert last in numbers(frames_in(client))
     assert told(client, "cam", "leased") == missing(client, "cam", last)
+
+
+def test_a_lease_that_is_told_of_late_is_waited_for_as_well(
+    client: redis.Redis, start_rig: StartRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is slow when the first question is asked: what is left then counts from the answer."""
+    ask = RedisPublisher.lease
+    asked = []
+
+    def ask_late(publisher: RedisPublisher, streams: Sequence[StreamId], *, first: bool) -> dict[StreamId, Lease]:
+        if first and not asked:
+            asked.append(streams)
+            left_ms = client.pttl("test:lease:cam")
+            eventually(lambda: client.pttl("test:lease:cam") < left_ms - 200)
+        return ask(publisher, streams, first=first)
+
+    monkeypatch.setattr(RedisPublisher, "lease", ask_late)
+    rig = start_rig(start=False)
+    client.set("test:lease:cam", "somebody:else", px=2000)
+    rig.start()
+    rig.frames_until_dropped(1)
+    rig.wait_for(lambda t: "lease" not in (rig.outlet.problem() or ""))
+    last = rig.frame()
+    rig.close()
+    assert asked
+    assert rig.leased == []
+    assert last in numbers(frames_in(client))
 
 
 def test_a_lease_taken_away_stops_the_stream_and_nothing_of_it_is_written(
