@@ -16,7 +16,7 @@ Guarded and called by `pipeline/dispatch.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Generic, TypeVar
@@ -103,9 +103,10 @@ class Batcher(Generic[T]):
             wake_at_ns = min(line.since_ns for line in waiting) + self._wait_ns
             if now_ns < wake_at_ns:
                 return Take((), wake_at_ns)
+        live = sorted((line for line in self._live.values() if line.slot), key=_turn_of)
         items: list[T] = []
         while len(items) < limit:
-            line = self._next()
+            line = self._next(live)
             if line is None:
                 break
             items.append(line.slot.take())
@@ -122,22 +123,23 @@ class Batcher(Generic[T]):
             raise ValueError(msg)
         self._in_flight -= count
 
-    def _next(self) -> _Line[T] | None:
-        live = self._next_live()
+    def _next(self, waiting: list[_Line[T]]) -> _Line[T] | None:
+        """The next line to take from; one of `waiting`, the live ones, longest unserved first, is taken out of it."""
         file = min((line for line in self._files.values() if line.slot), key=_turn_of, default=None)
         if file is None:
             self._since_file = 0
-            return live
-        if live is None or self._since_file >= FILE_SHARE - 1:
+        elif not waiting or self._since_file >= FILE_SHARE - 1:
             self._since_file = 0
             return file
-        self._since_file += 1
-        return live
-
-    def _next_live(self) -> _Line[T] | None:
-        waiting = sorted((line for line in self._live.values() if line.slot), key=_turn_of)
+        else:
+            self._since_file += 1
         if not waiting:
             return None
+        line = self._next_live(waiting)
+        waiting.remove(line)
+        return line
+
+    def _next_live(self, waiting: Sequence[_Line[T]]) -> _Line[T]:
         if len(waiting) <= ALIKE or self._turn - waiting[0].turn > ROUNDS * len(waiting):
             return waiting[0]
         alike = waiting[: -(-len(waiting) // ALIKE)]
