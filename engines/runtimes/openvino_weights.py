@@ -18,35 +18,38 @@ LARGEST = 64
 
 
 def in_seven_bits(model: Any) -> int:
-    """Change the weights of an `openvino.Model` of our Q/DQ form in place; returns of how many layers.
+    """Change the weights of an `openvino.Model` of the Q/DQ form in place; returns of how many layers.
 
-    The form is constant (int8), convert, subtract the zero point, multiply by the scale: a weight of another is left.
+    The form is constant (int8), convert, subtract a zero point of 0 if there is one, multiply by the scale; weights of
+    another form are left.
     """
     changed = 0
     for scaled in model.get_ordered_ops():
         if scaled.get_type_name() != "Multiply":
             continue
-        shifted, scale = (scaled.input_value(index).get_node() for index in (0, 1))
-        if shifted.get_type_name() != "Subtract":
+        values, scale = (scaled.input_value(index).get_node() for index in (0, 1))
+        if values.get_type_name() == "Subtract":
+            zero = _folded(values.input_value(1))
+            if zero is None or zero.any():
+                continue
+            values = values.input_value(0).get_node()
+        if values.get_type_name() != "Convert" or values.input_value(0).get_element_type() != openvino.Type.i8:
             continue
-        widened, zero = (_folded(shifted.input_value(index)) for index in (0, 1))
-        step = _folded(scaled.input_value(1))
-        convert = shifted.input_value(0).get_node()
-        if widened is None or step is None or zero is None or zero.any() or convert.get_type_name() != "Convert":
+        weights, step = _folded(values.input_value(0)), _folded(scaled.input_value(1))
+        if weights is None or step is None:
             continue
-        weights = convert.input_value(0)
-        if weights.get_element_type() != openvino.Type.i8:
-            continue
-        if step.size > 1 and step.ndim != widened.ndim:
+        if step.size > 1 and step.ndim != weights.ndim:
             continue
         # Channel by channel: what is small enough stays as it is.
-        along = tuple(axis for axis in range(widened.ndim) if step.size == 1 or step.shape[axis] == 1)
-        too_large = np.abs(widened).max(axis=along, keepdims=True) > LARGEST
-        halved = np.where(too_large, np.rint(widened / 2), widened).astype(np.int8)
-        convert.input(0).replace_source_output(opset8.constant(halved).output(0))
+        along = tuple(axis for axis in range(weights.ndim) if step.size == 1 or step.shape[axis] == 1)
+        too_large = np.abs(weights).max(axis=along, keepdims=True) > LARGEST
+        if not too_large.any():
+            continue
+        halved = np.where(too_large, np.rint(weights / 2), weights).astype(np.int8)
+        values.input(0).replace_source_output(opset8.constant(halved).output(0))
         twice = np.where(too_large, step * 2, step)
         scaled.input(1).replace_source_output(opset8.constant(twice, scale.get_element_type()).output(0))
-        changed += bool(too_large.any())
+        changed += 1
     return changed
 
 
