@@ -8,6 +8,7 @@ import torch
 
 from engines.train.options import TrainOptions
 from engines.yolo_nas import YoloNas, build, load_checkpoint
+from engines.yolo_nas.widen import can_widen, widened
 from vedette.errors import ModelError
 
 
@@ -22,7 +23,10 @@ def first_network(options: TrainOptions, init: Path | None) -> tuple[YoloNas, st
     if init is None:
         return network, "from random weights"
     found = load_checkpoint(init)
-    if found.variant != options.arch:
+    source, wide = found.network, can_widen(found.variant, options.arch)
+    if wide:
+        source = widened(source, options.arch, torch.Generator().manual_seed(options.seed))
+    elif found.variant != options.arch:
         msg = f"{init}: holds a YOLO-NAS {found.variant.upper()}, expected {options.arch.upper()} as --arch says"
         raise ModelError(msg, hint=f"give --arch {found.variant}, or --init none")
     names = found.class_names
@@ -30,7 +34,7 @@ def first_network(options: TrainOptions, init: Path | None) -> tuple[YoloNas, st
         msg = f"{init}: has {found.network.classes} classes without names, expected {len(options.classes)}"
         raise ModelError(msg, hint="write class_names into the checkpoint")
     names = options.classes if names is None else names
-    own, given = network.state_dict(), found.network.state_dict()
+    own, given = network.state_dict(), source.state_dict()
     same = [(place, names.index(name)) for place, name in enumerate(options.classes) if name in names]
     with torch.no_grad():
         for key, value in own.items():
@@ -39,9 +43,10 @@ def first_network(options: TrainOptions, init: Path | None) -> tuple[YoloNas, st
             else:
                 for place, there in same:
                     value[place] = given[key][there]
+    origin = f"from {init.name}, twice as wide" if wide else f"from {init.name}"
     if tuple(names) == options.classes:
-        return network, f"from {init.name}"
-    return network, f"from {init.name}; {_said(tuple(names), options.classes)}"
+        return network, origin
+    return network, f"{origin}; {_said(tuple(names), options.classes)}"
 
 
 def _said(given: tuple[str, ...], wanted: tuple[str, ...]) -> str:

@@ -195,8 +195,24 @@ def test_classes_of_the_same_name_keep_their_weights(tmp_path: Path) -> None:
         network.state_dict()["backbone.stem.conv.post_bn.weight"], given["backbone.stem.conv.post_bn.weight"]
     )
     assert "classes kept: cow" in line
-    with pytest.raises(ModelError, match="holds a YOLO-NAS N, expected S"):
-        first_network(TrainOptions(arch="s", classes=("cow",), epochs=1), start)
+    with pytest.raises(ModelError, match="holds a YOLO-NAS N, expected M"):
+        first_network(TrainOptions(arch="m", classes=("cow",), epochs=1), start)
+
+
+def test_an_s_may_begin_as_an_n(tmp_path: Path) -> None:
+    start = tmp_path / "start.pth"
+    save_weights(start, random_network("n", 3, seed=2), CLASSES, (96, 64), half=False)
+    options = TrainOptions(**(SMALL | {"arch": "s", "classes": CLASSES}))
+    network, line = first_network(options, start)
+    again, _ = first_network(options, start)
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        mine, given = network.eval()(images), load_checkpoint(start).network.eval()(images)
+    assert line == "from start.pth, twice as wide"
+    assert network.variant.name == "s"
+    for one, other in zip(mine, given, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
 
 
 def test_the_rate_rises_then_falls_and_time_counts_too() -> None:

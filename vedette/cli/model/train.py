@@ -76,7 +76,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="draw this share of the pictures from a further set: scenes/=0.2; repeatable",
     )
     add("--val", type=Path, action="append", default=[], metavar="VAL", help="what to choose by; repeatable")
-    add("--arch", choices=("n", "s", "m", "l"), help="the size of the network (as the checkpoint's)")
+    add("--arch", choices=("n", "s", "m", "l"), help="the size of the network (as the checkpoint's, or s from an n)")
     add("--classes", metavar="A,B,…", help="what it shall know (the classes of DATA)")
     add("--init", metavar="CHECKPOINT", help="weights to start from (a file, vedette-n), or none")
     add("--keep", action="store_true", help="know the checkpoint's classes, too, and learn them from it")
