@@ -74,8 +74,8 @@ def publish_events(client: redis.Redis, *numbers: int, producer: str = "spool-1"
         publish_event(client, event(n, producer))
 
 
-def publish_event(client: redis.Redis, message: EventMessage) -> None:
-    client.xadd("vedette:events", {"v": "1", "m": encode_message(message)})
+def publish_event(client: redis.Redis, message: EventMessage, entry_id: str = "*") -> None:
+    client.xadd("vedette:events", {"v": "1", "m": encode_message(message)}, id=entry_id)
 
 
 def announce(client: redis.Redis, *streams: str) -> None:

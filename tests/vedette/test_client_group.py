@@ -32,6 +32,10 @@ def client(server: RedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
+def _ids(client: redis.Redis) -> list[bytes]:
+    return [entry_id for entry_id, _ in client.xrange("vedette:events")]
+
+
 def _pending(client: redis.Redis, key: str = "vedette:events", group: str = "alarms") -> int:
     count: int = client.xpending(key, group)["pending"]
     return count
@@ -133,6 +137,47 @@ def test_a_member_does_not_take_over_from_itself_what_it_is_working_on(
     feed = open_reader(server.url).group("alarms", start="0", claim_idle_s=0).events(auto_ack=False, idle_s=0)
 
     assert feed.shown() == [1, 2]
+
+
+def test_what_another_member_took_while_it_waited_is_left_to_that_one(
+    server: RedisServer, client: redis.Redis, open_reader: OpenReader
+) -> None:
+    publish_events(client, 1, 2, 3, 4)
+    slow = open_reader(server.url).group("alarms", consumer="slow", start="0", claim_idle_s=0).events(idle_s=0)
+    assert slow.take_shown(1) == [1]  # and has fetched the others
+    quick = open_reader(server.url).group("alarms", consumer="quick", claim_idle_s=0).events(idle_s=0)
+    assert quick.take_shown(3) == [1, 2, 3]
+
+    # What it fetched is another's by now. That it takes these over in turn, at once, is what it was told to do above.
+    assert all(item.redelivered for item in slow)
+    assert quick.shown() == []
+    assert _pending(client) == 0
+
+
+def test_an_item_that_waited_for_its_turn_counts_as_fetched_when_it_is_handed_out(
+    server: RedisServer, client: redis.Redis, open_reader: OpenReader
+) -> None:
+    publish_events(client, 1, 2)
+    feed = open_reader(server.url).group("alarms", consumer="a", start="0", claim_idle_s=0.0).events(auto_ack=False)
+    assert feed.take_shown(1) == [1]
+    client.execute_command("XCLAIM", "vedette:events", "alarms", "a", 0, *_ids(client), "IDLE", 60_000, "JUSTID")
+    assert feed.take_shown(1) == [2]
+
+    idle = [entry["time_since_delivered"] for entry in client.xpending_range("vedette:events", "alarms", "-", "+", 9)]
+    assert idle[0] >= 60_000 > idle[1]
+
+
+def test_what_was_trimmed_while_a_member_works_on_it_is_not_missing(
+    server: RedisServer, client: redis.Redis, open_reader: OpenReader
+) -> None:
+    publish_events(client, 1, 2)
+    feed = open_reader(server.url).group("alarms", start="0", claim_idle_s=0).events(auto_ack=False, idle_s=0)
+    held = feed.take(2)
+    client.xtrim("vedette:events", maxlen=0, approximate=False)
+
+    assert feed.shown() == []
+    feed.ack(*held)
+    assert _pending(client) == 0
 
 
 def test_pending_entries_that_were_trimmed_are_a_gap_and_pending_no_more(

@@ -7,7 +7,7 @@ import logging
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.support.published import announce, event, frame, publish_event, publi
 from tests.support.redis_server import RedisServer, StartRedis, free_port
 from tests.support.subscribers import OpenReader
 from vedette import AsyncSubscriber, Gap, Subscriber
-from vedette.client import LinkChange
+from vedette.client import LinkChange, follow, group
 from vedette.errors import SubscribeError, UsageError, VedetteError
 
 
@@ -379,6 +379,81 @@ def test_an_interrupt_while_waiting_loses_nothing(redis_server: RedisServer, mon
         publish_frames(client, 2)
 
         assert next(feed).message == frame(2)  # type: ignore[union-attr] # no gap can come here
+
+
+def test_an_interrupt_while_an_entry_is_read_loses_nothing(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Subscriber(redis_server.url, block_s=0.05) as subscriber, redis_server.client() as client:
+        publish_frames(client, 1, 2, 3)
+        feeds = [subscriber.frames("gate", start="0"), subscriber.group("g", start="0").frames("gate")]
+        for feed, module in zip(feeds, (follow, group), strict=True):
+            assert next(feed).message.n == 1  # type: ignore[union-attr] # no gap can come first
+            read_frame = module.read_frame
+
+            def interrupted(*args: Any, module: Any = module, read_frame: Any = read_frame, **named: Any) -> NoReturn:
+                module.read_frame = read_frame  # as it was
+                raise KeyboardInterrupt
+
+            monkeypatch.setattr(module, "read_frame", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                next(feed)
+
+            assert [next(feed).message.n for _ in range(2)] == [2, 3]  # type: ignore[union-attr] # no gap can come here
+
+
+def test_a_server_that_is_away_is_told_of_once_whatever_the_start(open_reader: OpenReader) -> None:
+    changes: list[LinkChange] = []
+    enough = threading.Event()
+    port = free_port()
+    with Subscriber(f"redis://127.0.0.1:{port}/0", on_link=changes.append) as subscriber:
+        feed = subscriber.events(start="0")
+        attempts = 0
+        execute = feed._wire.execute
+
+        def counted(*args: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 4:
+                enough.set()
+            return execute(*args)
+
+        feed._wire.execute = counted  # type: ignore[method-assign] # the same, counted
+        thread = threading.Thread(target=lambda: list(feed))
+        thread.start()
+        assert enough.wait(30)
+        feed.close()
+        thread.join()
+    assert [change.up for change in changes] == [False]
+
+
+def test_a_server_that_refuses_for_now_is_waited_for(redis_server: RedisServer, open_reader: OpenReader) -> None:
+    changes: list[LinkChange] = []
+    with redis_server.client() as client:
+        publish_events(client, 1)
+
+        def back(change: LinkChange) -> None:
+            changes.append(change)
+            if not change.up:
+                client.config_set("min-replicas-to-write", 0)
+
+        client.config_set("min-replicas-to-write", 1)  # a group is written to, and refused: NOREPLICAS
+        feed = open_reader(redis_server.url, on_link=back).group("g", start="0").events()
+        assert feed.take_shown(1) == [1]
+    assert [change.up for change in changes] == [False, True]
+    assert "NOREPLICAS" in changes[0].text
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_authorities_that_cannot_be_read_are_named_before_anything_is_tried(
+    content: str | None, tmp_path: Path, open_reader: OpenReader
+) -> None:
+    authorities = tmp_path / "ca.pem"
+    if content is not None:
+        authorities.write_text(content)
+    with pytest.raises(UsageError, match=r"tls_ca: expected a PEM file of authorities, got .*ca\.pem: ") as raised:
+        open_reader("rediss://user:secret@127.0.0.1:1/0", tls_ca=str(authorities))
+    assert "secret" not in str(raised.value)
 
 
 def test_cancelling_a_task_loses_nothing_and_closing_ends_the_others(redis_server: RedisServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -51,6 +52,18 @@ def redis_url(url: str | SecretUrl | None) -> SecretUrl:
         text = "the Redis URL cannot be parsed: expected redis://[user:password@]host[:port][/db]"
         raise UsageError(text, hint="in a password, write '/' as %2F, '?' as %3F, '#' as %23 and '@' as %40")
     return secret
+
+
+def checked_tls(tls: Tls, url: SecretUrl) -> Tls:
+    """Return `tls` if its authorities can be read, or are not needed; raises UsageError."""
+    if url.scheme == "rediss" and tls.ca is not None:
+        try:
+            ssl.create_default_context(cafile=tls.ca)
+        except OSError as error:  # of which SSLError is one
+            reason = "no certificate in PEM form in it" if isinstance(error, ssl.SSLError) else error.strerror
+            text = f"tls_ca: expected a PEM file of authorities, got {tls.ca}: {reason}"
+            raise UsageError(text) from None
+    return tls
 
 
 def _scheme(url: SecretUrl) -> str:

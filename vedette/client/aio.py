@@ -28,6 +28,7 @@ from vedette.client.steps import Call, Interrupted, Pause, Steps
 from vedette.client.sync import done
 from vedette.client.types import AnyEvent, BadEntry, Gap, LinkChange, M, Received
 from vedette.client.wire import AsyncWire
+from vedette.errors import VedetteError
 from vedette.messages import FrameMessage, StreamState
 from vedette.secrets import SecretUrl
 
@@ -41,9 +42,10 @@ class _AsyncFeed(Generic[M]):
     Cancelling the task that waits in it loses nothing: the next `__anext__` goes on where it stood.
     """
 
-    def __init__(self, options: Options, steps: Steps) -> None:
+    def __init__(self, options: Options, begin: Callable[[], Steps]) -> None:
         self._options = options
-        self._steps = steps
+        self._begin = begin
+        self._steps = begin()
         self._wire = AsyncWire(options.url, options.tls, options.block_ms)
         self._closing = asyncio.Event()
         self._in_use = False
@@ -78,7 +80,10 @@ class _AsyncFeed(Generic[M]):
         await self.close()
 
     async def close(self) -> None:
-        """End the iteration: at once, or within `block_s` if another task is waiting in it. Idempotent."""
+        """End the iteration, at once; if another task is waiting in it, within `block_s`. Idempotent.
+
+        A Redis that does not answer is waited for 4 s longer.
+        """
         self._closing.set()
         if not self._in_use:
             await self._wire.close()
@@ -97,6 +102,12 @@ class _AsyncFeed(Generic[M]):
                 step = self._steps.send(reply) if error is None else self._steps.throw(error)
             except StopIteration:
                 return None
+            except VedetteError:
+                raise
+            except BaseException:
+                # From outside, out of a signal handler: the steps are over, what they stand on is not.
+                self._steps = self._begin()
+                raise
             reply = error = None
             if isinstance(step, Call):
                 self._cut = True
@@ -129,8 +140,8 @@ class _AsyncFeed(Generic[M]):
 class AsyncFeed(_AsyncFeed[M]):
     """Messages and gaps of one or many streams, in order within each stream; see `Feed`."""
 
-    def __init__(self, options: Options, steps: Steps, places: dict[str, Place]) -> None:
-        super().__init__(options, steps)
+    def __init__(self, options: Options, begin: Callable[[], Steps], places: dict[str, Place]) -> None:
+        super().__init__(options, begin)
         self._places = places
 
     @property
@@ -154,7 +165,7 @@ class AsyncGroupFeed(_AsyncFeed[M]):
     """A member's messages. With `auto_ack` an item is acknowledged when the next one is asked for; else by `ack`."""
 
     def __init__(self, options: Options, plan: GroupRead, asks: AsyncWire) -> None:
-        super().__init__(options, plan.steps())
+        super().__init__(options, plan.steps)
         self._plan = plan
         self._asks = asks
         self.consumer = plan.consumer
@@ -243,7 +254,7 @@ class AsyncSubscriber:
     def frames(self, *streams: str, start: Start = "$", idle_s: float | None = None) -> AsyncFeed[FrameMessage]:
         """Follow the frames of `streams`, of all streams if none is named; see `Subscriber.frames`."""
         plan = follow_frames(self._options, streams, start, idle_s)
-        feed: AsyncFeed[FrameMessage] = AsyncFeed(self._options, plan.steps(), plan.places)
+        feed: AsyncFeed[FrameMessage] = AsyncFeed(self._options, plan.steps, plan.places)
         self._feeds.add(feed)
         feed.closed = self._feeds.discard
         return feed
@@ -251,7 +262,7 @@ class AsyncSubscriber:
     def events(self, *, start: str = "$", idle_s: float | None = None) -> AsyncFeed[AnyEvent]:
         """Follow the events of all streams; see `Subscriber.events`."""
         plan = follow_events(self._options, start, idle_s)
-        feed: AsyncFeed[AnyEvent] = AsyncFeed(self._options, plan.steps(), plan.places)
+        feed: AsyncFeed[AnyEvent] = AsyncFeed(self._options, plan.steps, plan.places)
         self._feeds.add(feed)
         feed.closed = self._feeds.discard
         return feed

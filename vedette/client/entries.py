@@ -33,6 +33,11 @@ def after_id(start: str) -> str:
     return ORIGIN if int(start) == 0 else f"{int(start) - 1}-{MAX_SEQUENCE}"
 
 
+def is_time(entry_id: str) -> bool:
+    """Whether `after_id` made this id of a time: no entry has it, and no stream needs to have come as far."""
+    return id_pair(entry_id)[1] == MAX_SEQUENCE
+
+
 def checked_start(start: str) -> str:
     """Return `start` if it is `$`, `0`, `resume`, a time in ms or an entry's id; else raise UsageError."""
     if start in {"$", "resume"}:

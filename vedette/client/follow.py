@@ -5,7 +5,8 @@ yielded before the next command, so that whatever happens to the connection the 
 
 After each connection the position is checked, since another server may answer, or the same with older data: following
 goes on after the newest entry that both know. If there is none, it goes on from the beginning of what is there, and a
-Gap says so. A position from outside (an id of an earlier life) is checked in the same way.
+Gap says so. A position from outside (an id of an earlier life) is checked in the same way, and so is that of a stream
+that was quiet for a while: its server may have been emptied under a connection that stays.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
+from vedette.client.clock import monotonic_s
 from vedette.client.entries import (
     ORIGIN,
     Entry,
@@ -24,6 +26,7 @@ from vedette.client.entries import (
     entries,
     entries_by_key,
     id_pair,
+    is_time,
     is_whole_id,
     pairs,
     read_event,
@@ -38,8 +41,8 @@ from vedette.errors import MessageError
 # How many yielded entries are remembered: a server that wrote its data every second (AOF everysec) and was killed comes
 # back without its last second, and frames and events of one second fit in here.
 REMEMBERED = 256
-# New streams are looked for when a read found nothing, and after so many reads that found something.
-DISCOVER_READS = 10
+# New streams are looked for when a read found nothing, and when it is so long since the last look (or `block_s`).
+LOOK_S = 0.1
 
 
 @dataclass(slots=True)
@@ -69,12 +72,14 @@ class Place:
 
     def take(self, entry: Entry) -> Iterable[Step]:
         """Move past `entry`; what it makes the subscriber yield."""
+        if isinstance(self.sequence, FrameSequence):
+            steps = list(self._take_frame(self.sequence, entry))
+        else:
+            steps = list(self._take_event(self.sequence, entry))
+        # Not before it is read: an exception of a signal handler must not cost an entry.
         self.id = entry[0]
         self.recent.append(_fingerprint(entry))
-        if isinstance(self.sequence, FrameSequence):
-            yield from self._take_frame(self.sequence, entry)
-        else:
-            yield from self._take_event(self.sequence, entry)
+        return steps
 
     def learn(self, entry: Entry) -> None:
         """Note an entry yielded in an earlier life, or lying just before the start: what follows continues it."""
@@ -120,10 +125,13 @@ class Place:
 
 @dataclass(slots=True, kw_only=True)
 class Follow:
-    """What to follow. `find` asks for more streams (None: the streams given are all)."""
+    """What to follow. `find` asks for more streams (None: the streams given are all). `memory`: the places that were
+    yielded from last, by key, of all feeds of a subscriber.
+    """
 
     link: Link
     places: dict[str, Place]
+    memory: dict[str, Place]
     find: Callable[[], Generator[Step, Any, list[Place]]] | None
     batch: int
     block_ms: int
@@ -142,9 +150,10 @@ class Follow:
                 return
 
     def _read(self, checked: set[str]) -> Steps:
+        yield from call("PING")  # a place at the beginning asks nothing else, and no answer is no connection
         yield from self._discover(checked)
         yield from self.link.works()
-        idle_ms, reads = 0, 0
+        idle_ms, looked, heard = 0, monotonic_s(), set(self.places)
         while True:
             wait_ms = self.block_ms if self.idle_ms is None else min(self.block_ms, self.idle_ms - idle_ms)
             found = False
@@ -152,16 +161,19 @@ class Follow:
                 yield Pause(wait_ms / 1000)
             else:
                 for key, fetched in entries_by_key((yield from self._xread(wait_ms))):
+                    place = self.memory[key] = self.places[key]
+                    heard.add(key)
                     for entry in fetched:
                         found = True
-                        yield from self.places[key].take(entry)
-            reads += 1
+                        yield from place.take(entry)
             idle_ms = 0 if found else idle_ms + wait_ms
             if not found and self.idle_ms is not None and idle_ms >= self.idle_ms:
                 return
-            if not found or reads >= DISCOVER_READS:
-                reads = 0
+            if not found or monotonic_s() - looked >= max(self.block_ms / 1000, LOOK_S):
                 yield from self._discover(checked)
+                for key in self.places.keys() - heard:
+                    yield from _settle_quiet(self.places[key])
+                looked, heard = monotonic_s(), set()
 
     def _xread(self, wait_ms: int) -> Generator[Step, Any, Any]:
         block: tuple[str | int, ...] = ("BLOCK", wait_ms) if wait_ms > 0 else ()
@@ -175,6 +187,7 @@ class Follow:
         for place in self.places.values():
             if place.key not in checked:
                 yield from _settle(place)
+                self.memory.setdefault(place.key, place)
                 checked.add(place.key)
 
 
@@ -186,11 +199,17 @@ def _settle(place: Place) -> Steps:
             yield from _settle_start(place, start)
         elif place.recent:
             yield from _settle_again(place)
-        elif place.id != ORIGIN and not (yield from _reaches(place)):
-            _reset(place)
+        else:
+            yield from _settle_quiet(place)
     except BaseException:
         place.start = start  # the connection broke: the same question again
         raise
+
+
+def _settle_quiet(place: Place) -> Steps:
+    """Begin anew where the stream has not come as far as the place: it is another one by now."""
+    if place.id != ORIGIN and not is_time(place.id) and not (yield from _reaches(place)):
+        _reset(place)
 
 
 def _settle_start(place: Place, start: str) -> Steps:
@@ -202,7 +221,7 @@ def _settle_start(place: Place, start: str) -> Steps:
                 place.learn(entry)
         return
     place.id = after_id(start)
-    if not is_whole_id(start) or id_pair(start) == (0, 0):
+    if not is_whole_id(start) or id_pair(start) == (0, 0) or is_time(start):
         return
     there = entries((yield from call("XRANGE", place.key, start, start)))
     if there:

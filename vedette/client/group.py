@@ -1,7 +1,9 @@
 """Reading as a member of a consumer group: each entry goes to one member, and stays its own until acknowledged.
 
 At least once: what a member took and did not acknowledge comes again, to itself after a lost connection or a restart
-under the same name, to another member once it has been idle for `claim_idle_ms`. Members see parts of a stream, so `n`
+under the same name, to another member once it has been idle for `claim_idle_ms`. What was fetched with others and
+waited behind them is looked at before it is handed out: still this member's, it counts as fetched now; if another one
+took it meanwhile, it is that one's. Members see parts of a stream, so `n`
 proves nothing to them; gaps are told for pending entries that the cap trimmed, and for a server that came back empty.
 """
 
@@ -13,8 +15,9 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
+from vedette.client.clock import monotonic_s
 from vedette.client.entries import ORIGIN, Entry, after_id, entries, entries_by_key, read_event, read_frame, text_of
-from vedette.client.follow import DISCOVER_READS
+from vedette.client.follow import LOOK_S
 from vedette.client.steps import Link, Pause, Step, Steps, call, is_reply
 from vedette.client.types import BadEntry, Gap
 from vedette.errors import MessageError
@@ -63,7 +66,7 @@ class GroupRead:
     def _read(self, ready: set[str]) -> Steps:
         yield from self._discover(ready)
         yield from self.link.works()
-        idle_ms, reads = 0, 0
+        idle_ms, looked = 0, monotonic_s()
         while True:
             wait_ms = self.block_ms if self.idle_ms is None else min(self.block_ms, self.idle_ms - idle_ms)
             found = False
@@ -71,14 +74,15 @@ class GroupRead:
                 yield Pause(wait_ms / 1000)
             else:
                 yield from self._flush()
-                for key, fetched in entries_by_key((yield from self._xreadgroup(wait_ms))):
+                reply = yield from self._xreadgroup(wait_ms)
+                since = monotonic_s()
+                for key, fetched in entries_by_key(reply):
                     for entry in fetched:
                         found = True
-                        yield from self._hand_out(self.shares[key], entry, redelivered=False)
-            reads += 1
+                        yield from self._hand_out(self.shares[key], entry, since, redelivered=False)
             idle_ms = 0 if found else idle_ms + wait_ms
-            if not found or reads >= DISCOVER_READS:
-                reads = 0
+            if not found or monotonic_s() - looked >= max(self.block_ms / 1000, LOOK_S):
+                looked = monotonic_s()
                 if (yield from self._discover(ready)) or (yield from self._claim_all()):
                     idle_ms, found = 0, True
             if not found and self.idle_ms is not None and idle_ms >= self.idle_ms:
@@ -129,9 +133,9 @@ class GroupRead:
             pending = [entry for _, fetched in entries_by_key(reply) for entry in fetched]
             if not pending:
                 return found
-            cursor = pending[-1][0]
+            cursor, since = pending[-1][0], monotonic_s()
             for entry in pending:
-                found = (yield from self._hand_out(share, entry, redelivered=True)) or found
+                found = (yield from self._hand_out(share, entry, since, redelivered=True)) or found
 
     def _claim_all(self) -> Generator[Step, Any, bool]:
         found = False
@@ -145,20 +149,29 @@ class GroupRead:
         while True:
             arguments = (share.key, self.group, self.consumer, self.claim_idle_ms, cursor, "COUNT", self.batch)
             reply = yield from call("XAUTOCLAIM", *arguments)
-            if len(reply) > 2 and reply[2]:
-                yield Gap(key=share.key, stream=share.stream, count=len(reply[2]), reason="trimmed")
+            since = monotonic_s()
+            # What was trimmed while this member had it is not missing.
+            trimmed = {text_of(one) for one in reply[2]} if len(reply) > 2 else set()
+            if lost := trimmed - share.outstanding - share.acknowledged:
+                yield Gap(key=share.key, stream=share.stream, count=len(lost), reason="trimmed")
             # Redis 6.2 gives a trimmed entry as nil, without its id, and leaves it pending.
             nameless = nameless or None in reply[1]
             for entry in entries(reply[1]):
-                found = (yield from self._hand_out(share, entry, redelivered=True)) or found
+                found = (yield from self._hand_out(share, entry, since, redelivered=True)) or found
             cursor = text_of(reply[0])
             if cursor == ORIGIN:
                 return ((yield from self._own_pending(share)) or found) if nameless else found
 
-    def _hand_out(self, share: Share, entry: Entry, *, redelivered: bool) -> Generator[Step, Any, bool]:
-        """Yield an entry, and acknowledge it when the next one is asked for; True if there was one to yield."""
+    def _hand_out(self, share: Share, entry: Entry, since: float, *, redelivered: bool) -> Generator[Step, Any, bool]:
+        """Yield an entry, and acknowledge it when the next one is asked for; True if there was one to yield.
+
+        `since`: when it was fetched.
+        """
         entry_id, fields = entry
         if entry_id in share.outstanding or entry_id in share.acknowledged:
+            return False
+        waited = monotonic_s() - since
+        if waited * 1000 >= self.claim_idle_ms / 8 and not (yield from self._still_mine(share, entry_id)):
             return False
         if share.was_reset:
             share.was_reset = False
@@ -183,6 +196,14 @@ class GroupRead:
         share.acknowledged.add(entry_id)
         yield from self._flush()
         return fields is not None
+
+    def _still_mine(self, share: Share, entry_id: str) -> Generator[Step, Any, bool]:
+        """Whether the entry is still pending with this member; if so, it is fetched now."""
+        arguments = (share.key, self.group, entry_id, entry_id, 1, self.consumer)
+        if not (yield from call("XPENDING", *arguments)):
+            return False
+        yield from call("XCLAIM", share.key, self.group, self.consumer, 0, entry_id, "JUSTID")
+        return True
 
     def _flush(self) -> Steps:
         """Tell Redis what is acknowledged; what cannot be told now is told after the next connection."""

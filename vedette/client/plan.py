@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NoReturn
 
-from vedette.client.address import Tls, redis_url
+from vedette.client.address import Tls, checked_tls, redis_url
 from vedette.client.entries import checked_start, entries, pairs, read_frame, text_of
 from vedette.client.follow import Follow, Place, event_place, frame_place, frame_start
 from vedette.client.group import GroupRead, Share, event_share, frame_share
@@ -44,7 +44,7 @@ class Options:
             text = "prefix: expected a name, got an empty text"
             raise UsageError(text)
         self.url = redis_url(url)
-        self.tls = tls
+        self.tls = checked_tls(tls, self.url)
         self.prefix = prefix
         self.block_ms = max(1, round(block_s * 1000))
         self.on_bad = on_bad
@@ -85,7 +85,6 @@ def follow_frames(options: Options, streams: tuple[str, ...], start: Start, idle
             fresh = known.copy()
         else:
             fresh = frame_place(options.prefix, stream, "$" if wanted == "resume" else wanted)
-        options.memory[key] = fresh
         return fresh
 
     def find() -> Generator[Step, Any, list[Place]]:
@@ -100,6 +99,7 @@ def follow_frames(options: Options, streams: tuple[str, ...], start: Start, idle
     follow = Follow(
         link=Link(options.url),
         places={one.key: one for one in places},
+        memory=options.memory,
         find=None if streams else find,
         batch=256,
         block_ms=options.block_ms,
@@ -114,10 +114,10 @@ def follow_events(options: Options, start: str, idle_s: float | None) -> Follow:
     if start == "resume":
         known = options.memory.get(place.key)
         place = event_place(options.prefix, "$") if known is None else known.copy()
-    options.memory[place.key] = place
     return Follow(
         link=Link(options.url),
         places={place.key: place},
+        memory=options.memory,
         find=None,
         batch=256,
         block_ms=options.block_ms,

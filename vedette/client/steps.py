@@ -27,10 +27,13 @@ _RETRIED = (
     redis_errors.ReadOnlyError,
     redis_errors.ClusterDownError,
     redis_errors.TryAgainError,
+    redis_errors.OutOfMemoryError,
     OSError,
 )
 _NEVER_RETRIED = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
-# redis-py has no class for these: the group is gone, or the key of a blocked read was deleted.
+# redis-py has no class for these: somebody's script runs, or a write (a group's) is refused for now.
+_PASSING_CODES = ("BUSY ", "MISCONF", "NOREPLICAS")
+# Nor for these: the group is gone, or the key of a blocked read was deleted.
 _RETRIED_CODES = ("NOGROUP", "UNBLOCKED")
 
 
@@ -64,7 +67,9 @@ def is_reply(error: Exception, *codes: str) -> bool:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether waiting may help: the server is away, stalled, loading, or not the one in charge."""
+    """Whether waiting may help: the server is away, stalled, loading, not the one in charge, or in trouble itself."""
+    if is_reply(error, *_PASSING_CODES):
+        return True
     return isinstance(error, _RETRIED) and not isinstance(error, _NEVER_RETRIED)
 
 

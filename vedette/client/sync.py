@@ -28,6 +28,7 @@ from vedette.client.plan import (
 from vedette.client.steps import Call, Interrupted, Pause, Steps
 from vedette.client.types import AnyEvent, BadEntry, Gap, LinkChange, M, Received
 from vedette.client.wire import Wire
+from vedette.errors import VedetteError
 from vedette.messages import FrameMessage, StreamState
 from vedette.secrets import SecretUrl
 
@@ -35,9 +36,10 @@ from vedette.secrets import SecretUrl
 class _Feed(Generic[M]):
     """An iterator over what comes. One thread iterates; `close` may be called from any other."""
 
-    def __init__(self, options: Options, steps: Steps) -> None:
+    def __init__(self, options: Options, begin: Callable[[], Steps]) -> None:
         self._options = options
-        self._steps = steps
+        self._begin = begin
+        self._steps = begin()
         self._wire = Wire(options.url, options.tls, options.block_ms)
         self._closing = threading.Event()
         self._in_use = threading.Lock()
@@ -65,7 +67,10 @@ class _Feed(Generic[M]):
         self.close()
 
     def close(self) -> None:
-        """End the iteration: at once, or within `block_s` if another thread is waiting in it. Idempotent."""
+        """End the iteration, at once; if another thread is waiting in it, within `block_s`. Idempotent.
+
+        A Redis that does not answer is waited for 4 s longer.
+        """
         self._closing.set()
         if self._in_use.acquire(blocking=False):
             try:
@@ -86,6 +91,12 @@ class _Feed(Generic[M]):
                 step = self._steps.send(reply) if error is None else self._steps.throw(error)
             except StopIteration:
                 return None
+            except VedetteError:
+                raise
+            except BaseException:
+                # From outside, out of a signal handler: the steps are over, what they stand on is not.
+                self._steps = self._begin()
+                raise
             reply = error = None
             if isinstance(step, Call):
                 self._cut = True
@@ -115,8 +126,8 @@ class Feed(_Feed[M]):
     messages of ours.
     """
 
-    def __init__(self, options: Options, steps: Steps, places: dict[str, Place]) -> None:
-        super().__init__(options, steps)
+    def __init__(self, options: Options, begin: Callable[[], Steps], places: dict[str, Place]) -> None:
+        super().__init__(options, begin)
         self._places = places
 
     @property
@@ -140,7 +151,7 @@ class GroupFeed(_Feed[M]):
     """A member's messages. With `auto_ack` an item is acknowledged when the next one is asked for; else by `ack`."""
 
     def __init__(self, options: Options, plan: GroupRead, asks: Wire) -> None:
-        super().__init__(options, plan.steps())
+        super().__init__(options, plan.steps)
         self._plan = plan
         self._asks = asks
         self.consumer = plan.consumer
@@ -195,7 +206,8 @@ class Subscriber:
                     print(item.id, item.message.objects)
 
     `url`: redis://, rediss:// or unix://; without it, that of the environment's VEDETTE_REDIS_URL. `prefix`: the
-    sink's. `block_s`: how long one read waits at the server, and so how soon `close` and new streams are noticed.
+    sink's. `block_s`: how long one read waits at the server, and so how soon `close` and new streams are noticed (by a
+    feed of many messages, too, but not more often than each 0.1 s).
     `tls_ca`, `tls_verify`: against which authorities (a PEM file) a rediss server is verified, and whether at all.
     `on_bad` is told of entries that are no messages, `on_link` of lost and regained connections; without them both are
     logged. A lost connection is made again for ever; a wrong password or missing right raises SubscribeError.
@@ -242,14 +254,14 @@ class Subscriber:
         `idle_s`: end after so long without a message (0: when all that is there has been read) instead of never.
         """
         plan = follow_frames(self._options, streams, start, idle_s)
-        feed: Feed[FrameMessage] = Feed(self._options, plan.steps(), plan.places)
+        feed: Feed[FrameMessage] = Feed(self._options, plan.steps, plan.places)
         self._feeds.add(feed)
         return feed
 
     def events(self, *, start: str = "$", idle_s: float | None = None) -> Feed[AnyEvent]:
         """Follow the events of all streams; `start` and `idle_s` as for `frames` (milliseconds are the server's)."""
         plan = follow_events(self._options, start, idle_s)
-        feed: Feed[AnyEvent] = Feed(self._options, plan.steps(), plan.places)
+        feed: Feed[AnyEvent] = Feed(self._options, plan.steps, plan.places)
         self._feeds.add(feed)
         return feed
 
