@@ -19,6 +19,8 @@ from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.metrics import metrics
 from stages.options import RedisSinkOptions
+from stages.source.state import FINAL
+from stages.types import State
 from tests.support.statuses import READY, a_status
 
 ROOT = Path(__file__).parents[2]
@@ -50,9 +52,22 @@ def expressions() -> Iterator[str]:
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
             yield variable["query"]["query"]
-    for group in yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())["groups"]:
-        for rule in group["rules"]:
-            yield rule["expr"]
+    for rule in alerts().values():
+        yield rule["expr"]
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def kept_labels(expression: str) -> set[str]:
+    """What tells one alert of an expression from another: what it groups by, else all that its series have."""
+    grouped = re.findall(r"\bby \(([^)]*)\)", expression)
+    if grouped:
+        return set.union(*({label.strip() for label in labels.split(",")} for labels in grouped))
+    series = exposed()
+    return {"instance", "job"}.union(*(series.get(name, set()) for name in re.findall(r"\w+", expression)))
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -90,6 +105,25 @@ def test_states_and_reasons_in_queries_exist() -> None:
             r'\b(state|outcome|reason|stage|quantile|kind)(?:=~|!~|!=|=)"([^"$]*)"', expression
         ):
             assert set(pattern.split("|")) <= words[label]
+
+
+@pytest.mark.parametrize("name", list(alerts()))
+def test_an_alert_waits_on_a_series_that_trouble_does_not_change(name: str) -> None:
+    """`for` counts a series at a time: a camera that times out goes to and fro between `connecting` (10 s) and
+    `waiting` (1 to 30 s), and with one series a state the alert that waited for two minutes never came."""
+    rule = alerts()[name]
+    told = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+
+    assert told <= kept_labels(rule["expr"])
+    if "for" in rule:
+        assert "state" not in kept_labels(rule["expr"])
+
+
+def test_a_stream_is_away_in_every_state_in_which_it_may_come_back() -> None:
+    rule = alerts()["VedetteStreamAway"]
+    (states,) = re.findall(r'state=~"([^"]*)"', rule["expr"])
+
+    assert set(states.split("|")) == {state.value for state in set(State) - FINAL - {State.STREAMING}}
 
 
 def test_the_documentation_lists_exactly_the_metrics_that_exist() -> None:
