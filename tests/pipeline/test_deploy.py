@@ -22,6 +22,9 @@ from stages.options import RedisSinkOptions
 from stages.source.state import FINAL
 from stages.types import State
 from tests.support.statuses import READY, a_status
+from vedette.cli.main import EXIT_OWN_FAULT
+from vedette.cli.run import EXIT_LEDGER, EXIT_STREAM_FAILED
+from vedette.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -291,11 +294,22 @@ def unit() -> configparser.ConfigParser:
     return parser
 
 
-def test_the_unit_restarts_after_a_crash_and_not_after_a_wrong_configuration() -> None:
+def test_the_unit_starts_again_after_just_those_statuses_that_the_documentation_says() -> None:
+    """A missing file (status 3) was tried again every five seconds, and all other files of the run with it."""
+    text = (ROOT / "docs/operations.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|[^|]*\| ([^|]*) \|$", text, re.MULTILINE)
+    again = {int(status): answer.startswith("yes") for status, answer in rows}
     service = unit()["Service"]
 
-    assert service["Restart"] == "on-failure"
-    assert service["RestartPreventExitStatus"] == "2"
+    assert set(again) == {0, ConfigError.exit_status, EXIT_STREAM_FAILED, EXIT_OWN_FAULT, EXIT_LEDGER}
+    assert service["Restart"] == "on-failure"  # which 0 is not
+    kept_down = {int(status) for status in service["RestartPreventExitStatus"].split()}
+    assert kept_down == {status for status, yes in again.items() if not yes} - {0}
+
+
+def test_the_unit_gives_no_rights() -> None:
+    service = unit()["Service"]
+
     assert service["EnvironmentFile"] == "-/etc/vedette/secrets.env"
     assert service["NoNewPrivileges"] == "yes"
     assert service["ProtectSystem"] == "strict"
