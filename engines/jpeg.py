@@ -32,7 +32,28 @@ def orientation(data: bytes) -> int:
         if kind == _SCAN:
             break
         if kind == _APP1 and payload.startswith(_EXIF):
-            return _orientation_of(payload[len(_EXIF) :])
+            return exif_orientation(payload)
+    return 1
+
+
+def exif_orientation(block: bytes) -> int:
+    """How a picture is to be turned, 1 to 8, as the first directory of its Exif block says; 1 if that makes no sense.
+
+    The block may begin with «Exif», as in a JPEG, or without, as in a WebP.
+    """
+    tiff = block.removeprefix(_EXIF)
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 8:
+        return 1
+    (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+    if directory + 2 > len(tiff):
+        return 1
+    (count,) = struct.unpack_from(f"{order}H", tiff, directory)
+    for entry in range(directory + 2, min(directory + 2 + 12 * count, len(tiff) - 11), 12):
+        tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
+        if (tag, kind) == (_ORIENTATION, _SHORT):
+            (value,) = struct.unpack_from(f"{order}H", tiff, entry + 8)
+            return value if 1 <= value <= 8 else 1
     return 1
 
 
@@ -60,20 +81,3 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         (length,) = struct.unpack_from(">H", data, position)
         yield kind, data[position + 2 : position + length]
         position += max(2, length)
-
-
-def _orientation_of(tiff: bytes) -> int:
-    """The tag in the first directory of an Exif block; 1 if the block makes no sense."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or len(tiff) < 8:
-        return 1
-    (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
-    if directory + 2 > len(tiff):
-        return 1
-    (count,) = struct.unpack_from(f"{order}H", tiff, directory)
-    for entry in range(directory + 2, min(directory + 2 + 12 * count, len(tiff) - 11), 12):
-        tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
-        if (tag, kind) == (_ORIENTATION, _SHORT):
-            (value,) = struct.unpack_from(f"{order}H", tiff, entry + 8)
-            return value if 1 <= value <= 8 else 1
-    return 1

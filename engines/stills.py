@@ -163,7 +163,7 @@ def _planes(frame: av.VideoFrame, *, is_jpeg: bool) -> YuvPlanes | RgbPicture:
     if base in _GREY:
         channels, bits = _GREY[base]
         grey = plane_view(frame, 0, height, width, channels=channels, bits=bits, order=order)
-        return YuvPlanes(y=_levels(grey if channels == 1 else grey[..., 0]), full_range=True)
+        return YuvPlanes(y=levels(grey if channels == 1 else grey[..., 0]), full_range=True)
     if name in _RGB8:
         channels, picked = _RGB8[name]
         rgb = plane_view(frame, 0, height, width, channels=channels)
@@ -171,7 +171,7 @@ def _planes(frame: av.VideoFrame, *, is_jpeg: bool) -> YuvPlanes | RgbPicture:
     if base in _RGB16:
         channels, picked = _RGB16[base]
         deep = plane_view(frame, 0, height, width, channels=channels, bits=16, order=order)
-        return RgbPicture(rgb=_levels(deep[..., picked]))
+        return RgbPicture(rgb=levels(deep[..., picked]))
     if name in {"gbrp", "gbrap"}:
         green, blue, red = (plane_view(frame, index, height, width) for index in range(3))
         return RgbPicture(rgb=np.stack([red, green, blue], axis=-1))
@@ -180,7 +180,7 @@ def _planes(frame: av.VideoFrame, *, is_jpeg: bool) -> YuvPlanes | RgbPicture:
     return replace(planes, full_range=True) if is_jpeg and isinstance(planes, YuvPlanes) else planes
 
 
-def _levels(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def levels(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Samples of 8 or 16 bits as 8, rounded: 65535 is 255."""
     if plane.dtype == np.uint8:
         return plane
@@ -188,6 +188,7 @@ def _levels(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    1: lambda plane: plane,
     2: lambda plane: plane[:, ::-1],
     3: lambda plane: plane[::-1, ::-1],
     4: lambda plane: plane[::-1],
@@ -199,21 +200,17 @@ _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 """By Exif's number, from what is stored to what is upright."""
 
 
+def upright(plane: npt.NDArray[Any], turn: int) -> npt.NDArray[Any]:
+    """(H, W, …) as stored, turned as Exif's number says: 1 leaves it."""
+    return np.ascontiguousarray(_TURNS[turn](plane))
+
+
 def _turned(planes: YuvPlanes | RgbPicture, turn: int) -> YuvPlanes | RgbPicture:
     """The same picture upright; each plane turned by itself."""
 
-    def upright(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.ascontiguousarray(_TURNS[turn](plane))
-
-    def upright_chroma(plane: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-        return None if plane is None else upright(plane)
+    def chroma(plane: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+        return None if plane is None else upright(plane, turn)
 
     if isinstance(planes, RgbPicture):
-        return RgbPicture(rgb=upright(planes.rgb))
-    return replace(
-        planes,
-        y=upright(planes.y),
-        u=upright_chroma(planes.u),
-        v=upright_chroma(planes.v),
-        uv=upright_chroma(planes.uv),
-    )
+        return RgbPicture(rgb=upright(planes.rgb, turn))
+    return replace(planes, y=upright(planes.y, turn), u=chroma(planes.u), v=chroma(planes.v), uv=chroma(planes.uv))

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints, overload
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from engines.drawing import draw, to_rgb
 from engines.engine import Engine
 from engines.options import ModelOptions
+from engines.pil_picture import PilImage, rgb_of_pil
 from engines.predict import OneByOne
 from engines.runtimes import open_engine, read_model_file
 from engines.spec import ModelSpec
@@ -40,12 +41,6 @@ if TYPE_CHECKING:
     from engines.validate import ApReport
 
 __all__ = ["Box", "Model", "ModelInfo", "Prediction"]
-
-
-class PilImage(Protocol):
-    """What is taken for an image of PIL."""
-
-    def convert(self, mode: str, /) -> Any: ...
 
 
 Source = str | Path | npt.NDArray[np.uint8] | PilImage
@@ -210,7 +205,8 @@ class Model:
     ) -> Prediction | list[Prediction]:
         """Find things in a picture, or in each of a list of pictures.
 
-        An array is (height, width, 3) uint8 in the order red, green, blue; say `colour="bgr"` for one of OpenCV's.
+        An array is (height, width, 3) uint8 in the order red, green, blue; say `colour="bgr"` for one of OpenCV's. An
+        image of PIL is what its file is: upright as its Exif block says, and boxes are in the pixels of that.
         Raises PictureError for a picture that cannot be read, naming it, and EngineError.
         """
         if colour not in ("rgb", "bgr"):
@@ -305,8 +301,8 @@ class Model:
 
 def _of_array(image: Source, colour: Literal["rgb", "bgr"]) -> RgbPicture:
     """Raises PictureError for what is no picture."""
-    if hasattr(image, "convert"):
-        image, colour = np.asarray(image.convert("RGB")), "rgb"
+    if isinstance(image, PilImage):
+        image, colour = rgb_of_pil(image), "rgb"
     if not isinstance(image, np.ndarray):
         msg = f"expected a path, an array or an image of PIL, got {type(image).__name__}"
         raise PictureError(msg)
