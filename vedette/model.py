@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 __all__ = ["Box", "Model", "ModelInfo", "Prediction"]
 
 
-Source = str | Path | npt.NDArray[np.uint8] | PilImage
-"""A file, an array (height, width, 3) uint8, or an image of PIL."""
+Source = str | Path | npt.NDArray[np.integer[Any] | np.floating[Any]] | PilImage
+"""A file, an array (height, width, 3) uint8, or an image of PIL. Of its arrays cv2 says only that they are numbers."""
 
-_Source = TypeVar("_Source", bound=Source)  # a list[str] is no list[Source]
+_Source = TypeVar("_Source", bound=Source)  # a list[str] is no list[Source]; a mixture is one, and no list[_Source]
 
 
 class Box(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,11 +197,17 @@ class Model:
 
     @overload
     def predict(
-        self, images: list[_Source] | tuple[_Source, ...], *, colour: Literal["rgb", "bgr"] = "rgb"
+        self, images: list[Source] | tuple[Source, ...], *, colour: Literal["rgb", "bgr"] = "rgb"
     ) -> list[Prediction]: ...
 
+    @overload
+    def predict(self, images: list[_Source], *, colour: Literal["rgb", "bgr"] = "rgb") -> list[Prediction]: ...
+
     def predict(
-        self, images: Source | list[_Source] | tuple[_Source, ...], *, colour: Literal["rgb", "bgr"] = "rgb"
+        self,
+        images: Source | list[Source] | list[_Source] | tuple[Source, ...],
+        *,
+        colour: Literal["rgb", "bgr"] = "rgb",
     ) -> Prediction | list[Prediction]:
         """Find things in a picture, or in each of a list of pictures.
 
