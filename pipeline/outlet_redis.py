@@ -32,6 +32,7 @@ from vedette.messages import GapEvent
 
 logger = logging.getLogger(__name__)
 
+_EVENTS = "events"
 _EVENTS_AT_ONCE = 128
 _SAY_AGAIN_NS = 10_000_000_000
 
@@ -104,7 +105,7 @@ class RedisOutlet:
             on_ready=self._notify,
             times=times.spool,
         )
-        # The lock guards the queues, `_down`, `_closing_ns` and `_problem`; the rest is the sink thread's own.
+        # The lock guards the queues, `_down`, `_closing_ns`, `_problem`, `_refused`; the rest is the sink thread's own.
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._streams = {stream: StreamFrames() for stream in streams}
@@ -112,6 +113,8 @@ class RedisOutlet:
         self._down: DropReason | None = None
         self._closing_ns: int | None = None
         self._problem: str | None = f"{self._publisher}: not connected yet"
+        # By what it is about: what Redis will not take at the next try either, until somebody repairs it.
+        self._refused: dict[str, str] = {}
         self._is_up = False
         self._attempts = 0
         self._next_attempt_ns: int | None = 0
@@ -161,6 +164,7 @@ class RedisOutlet:
     def problem(self) -> str | None:
         with self._lock:
             problems = [self._problem] if self._problem is not None else []
+            problems += self._refused.values()
             waiting = [str(name) for name, stream in self._streams.items() if stream.hold is Hold.WAITING]
         if waiting:
             problems.append(f"{self._publisher}: another process holds the lease of {', '.join(waiting)}")
@@ -302,6 +306,8 @@ class RedisOutlet:
         if self._keeper.server_is(server.run_id):
             self._states_to_tell.update(self._states)
         self._hold_until_ns = self._hold_events_until_ns = None
+        with self._lock:
+            self._refused.clear()
         self._lease()
         self._is_up, self._up_since_ns, self._next_attempt_ns = True, self._clock.mono_ns(), None
         said_away = CHANGE if self._attempts else None
@@ -350,13 +356,18 @@ class RedisOutlet:
     def _hold(self, refusal: Refusal) -> None:
         """Redis answers but will not write anything now (memory, disk, rights): ask again later."""
         self._hold_until_ns = self._clock.mono_ns() + self._pause_ns()
-        self._say_refused(f"{self._publisher}: refuses to write: {refusal}", refusal.code)
-        self._set_down("redis_refused")
-
-    def _say_refused(self, problem: str, what: str) -> None:
+        problem = f"{self._publisher}: refuses to write: {refusal}"
         with self._lock:
             self._problem = problem
-        if self._is_worth_saying(what):
+        if self._is_worth_saying(refusal.code):
+            logger.error("%s", problem)
+        self._set_down("redis_refused")
+
+    def _refuse(self, what: str, refusal: Refusal) -> None:
+        problem = f"{self._publisher}: refuses {what}: {refusal}"
+        with self._lock:
+            self._refused[what] = problem
+        if self._is_worth_saying(f"{refusal.code} {what}"):
             logger.error("%s", problem)
 
     def _is_worth_saying(self, what: str) -> bool:
@@ -456,7 +467,7 @@ class RedisOutlet:
                 if result.refusal is not None:
                     self._frames_refused(name, result.refusal)
                 elif self._hold_until_ns is None:
-                    self._all_is_well()
+                    self._all_is_well(_frames_of(name))
         with self._lock:
             for name in names:
                 stream = self._streams[name]
@@ -474,7 +485,7 @@ class RedisOutlet:
             self._hold(refusal)
         else:
             # No waiting will help, for instance where the key holds something else.
-            self._say_refused(f"{self._publisher}: refuses the frames of {name}: {refusal}", f"{refusal.code} {name}")
+            self._refuse(_frames_of(name), refusal)
             self._drop(stream.drop_under_way(lossless=True, sent=True), "redis_refused")
 
     def _id_went_backwards(self, name: StreamId, stream: StreamFrames) -> None:
@@ -505,16 +516,22 @@ class RedisOutlet:
             if entry.state_of:
                 self._states[StreamId(entry.state_of)] = entry.encoded
         if added.refusal is None:
-            self._all_is_well()
+            self._all_is_well(_EVENTS)
         elif added.refusal.passes:
             self._hold(added.refusal)
         else:
             # What is promised is never dropped: someone must repair the keys.
             self._hold_events_until_ns = self._clock.mono_ns() + self._pause_ns()
-            self._say_refused(f"{self._publisher}: refuses events: {added.refusal}", f"{added.refusal.code} events")
+            self._refuse(_EVENTS, added.refusal)
 
-    def _all_is_well(self) -> None:
+    def _all_is_well(self, with_what: str | None = None) -> None:
         self._attempts = 0
-        if self._problem is not None:
+        if self._problem is not None or with_what in self._refused:
             with self._lock:
                 self._problem = None
+                if with_what is not None:
+                    self._refused.pop(with_what, None)
+
+
+def _frames_of(stream: StreamId) -> str:
+    return f"the frames of {stream}"

@@ -157,12 +157,21 @@ def test_keys_of_the_wrong_type_drop_frames_by_name_and_keep_events(
         rig.frame("gate")
         rig.event()
         rig.wait_for(lambda t: t.dropped == {"redis_refused": 1} and t.delivered == 1)
-        eventually(lambda: "WRONGTYPE" in (rig.outlet.problem() or ""))
-        client.delete("test:events")
-        rig.wait_for(lambda t: t.delivered >= 3)
+        eventually(lambda: "refuses events: WRONGTYPE" in (rig.outlet.problem() or ""))
+        rig.frame("gate")
+        rig.wait_for(lambda t: t.delivered == 2)
+        problem = rig.outlet.problem()
+        assert problem is not None  # what goes well for one stream says nothing of another
+        assert "refuses the frames of file: WRONGTYPE" in problem
+        assert "refuses events: WRONGTYPE" in problem
+
+        client.delete("test:events", "test:frames:file")
+        rig.frame("file")
+        eventually(lambda: rig.outlet.problem() is None)
         rig.close()
         assert told(client, "file", "redis_refused") == {1}
-        assert numbers(frames_in(client, "gate")) == [1]
+        assert numbers(frames_in(client, "gate")) == [1, 2]
+        assert numbers(frames_in(client, "file")) == [2]
 
 
 def test_a_connection_cut_between_two_frames_loses_nothing(start_redis: StartRedis, start_rig: StartRig) -> None:
