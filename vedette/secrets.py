@@ -19,10 +19,14 @@ _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://?)(?P<userinfo>[^
 # The same with a '/' inside an unquoted password: user:pass/word@host
 _USERINFO_SLASH = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://?)(?P<userinfo>[^\s'\"<>/@:]*:[^\s'\"<>@]*)@")
 # Parameters that carry credentials in HTTP camera URLs: ?user=a&password=b, &token=...
+_QUERY_KEY = r"(?i)(?P<key>[?&;](?:password|passwd|pass|pwd|token|auth|key|secret|api_?key)=)"
 # What is masked already is left as it is, so that the `): ` behind a URL in a sentence is not taken for a part of it.
-_QUERY = re.compile(
-    r"(?i)(?P<key>[?&;](?:password|passwd|pass|pwd|token|auth|key|secret|api_?key)=)(?!\*\*\*(?:$|[\s)\],:]))(?P<value>[^&\s'\"#;]+)"
-)
+_QUERY = re.compile(rf"{_QUERY_KEY}(?!\*\*\*(?:$|[\s)\],:]))(?P<value>[^&\s'\"#;]+)")
+
+# The same for a text that is one URL and nothing else: there, a space or a quote is part of it.
+_WHOLE_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://?")
+_WHOLE_USERINFO = (re.compile(r"[^/@:]*:[^@]*@"), re.compile(r"[^/]*@"))  # one after the other, as in `scrub`
+_WHOLE_QUERY = re.compile(rf"{_QUERY_KEY}(?P<value>[^&#;]+)")
 
 # user:password@host without a scheme, as somebody may write it. Only whole texts: inside one it may be anything.
 _BARE = re.compile(r"^(?P<user>[^\s/@:]+):(?P<password>.*)@")
@@ -52,9 +56,11 @@ class SecretUrl:
 
     def secrets(self) -> tuple[str, ...]:
         """Password and tokens in the forms in which another library may print them, longest first."""
-        found = {match["value"] for match in _QUERY.finditer(self._url)}
+        found = {match["value"] for match in _WHOLE_QUERY.finditer(self._url)}
         with contextlib.suppress(ValueError):
             found.add(urlsplit(self._url).password or "")
+        begin, end = self._userinfo()
+        found.add(self._url[begin : max(begin, end - 1)].partition(":")[2])
         bare = self._bare()
         if bare is not None:
             found.add(bare["password"])
@@ -72,19 +78,34 @@ class SecretUrl:
 
     @property
     def has_password(self) -> bool:
-        return bool(self.secrets()) or scrub(self._url) != self._url
+        return bool(self.secrets()) or str(self) != self._url
 
     @property
     def lacks_scheme(self) -> bool:
         """Whether this is user:password@host: a URL of whose beginning somebody did not think."""
         return self._bare() is not None
 
+    def _userinfo(self) -> tuple[int, int]:
+        """Where `user:password@` begins and ends, which is nowhere if it ends where it begins."""
+        scheme = _WHOLE_SCHEME.match(self._url)
+        if scheme is None:
+            return 0, 0
+        end = scheme.end()
+        for pattern in _WHOLE_USERINFO:
+            found = pattern.match(self._url, end)
+            end = end if found is None else found.end()
+        return scheme.end(), end
+
     def _bare(self) -> re.Match[str] | None:
         return None if "://" in self._url or self.scheme == "file" else _BARE.match(self._url)
 
     def __str__(self) -> str:
         bare = self._bare()
-        return scrub(self._url) if bare is None else f"{MASK}@{self._url[bare.end() :]}"
+        if bare is not None:
+            return f"{MASK}@{self._url[bare.end() :]}"
+        begin, end = self._userinfo()
+        text = self._url if begin == end else f"{self._url[:begin]}{MASK}@{self._url[end:]}"
+        return scrub(_WHOLE_QUERY.sub(rf"\g<key>{MASK}", text))
 
     def __repr__(self) -> str:
         return f"SecretUrl({str(self)!r})"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from vedette.secrets import Secret, SecretUrl, scrub
 
@@ -36,6 +38,32 @@ def test_a_url_shows_its_password_only_when_it_is_revealed() -> None:
     assert url.reveal() == "rtsp://user:p%40ss%2F@cam/x"
     assert set(url.secrets()) == {"p%40ss%2F", "p@ss/"}
     assert scrub("they say p@ss/ or p%40ss%2F", url) == "they say *** or ***"
+
+
+# Where an unquoted password holds an @ and behind it a /, nobody can say where the host begins.
+@given(
+    st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/"), min_size=1)
+    | st.text(st.characters(exclude_categories=("Cs",), exclude_characters="@"), min_size=1)
+)
+@example("pa'Zq9x")
+@example('pa"Zq9x')
+@example("wr0ng PW9")
+@example("a<b>c")
+@example("p/a@b:c d")
+def test_a_password_of_any_characters_is_hidden_whole(password: str) -> None:
+    url = SecretUrl(f"redis://user:{password}@cam:6379/0")
+
+    assert str(url) == "redis://***@cam:6379/0"
+    assert repr(url) == "SecretUrl('redis://***@cam:6379/0')"
+    assert f"user:{password}@" not in scrub(f"refused: redis://user:{password}@cam:6379/0", url)
+    assert password in url.secrets()
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="&#;@/:"), min_size=1))
+@example("pa'Zq9x")
+@example("*** x")
+def test_a_token_of_any_characters_is_hidden_whole(token: str) -> None:
+    assert str(SecretUrl(f"http://cam/x?user=a&pwd={token}&q=1")) == "http://cam/x?user=a&pwd=***&q=1"
 
 
 @pytest.mark.parametrize("text", ["user:p@ss/word@cam/x", "rtsp:user:hunter2@cam/x"])
