@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _INT8 = frozenset({"u8", "i8"})
-_PRODUCTS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
+_CONVOLUTIONS = frozenset({"Convolution", "Deconvolution"})
+_PRODUCTS = _CONVOLUTIONS | {"FullyConnected", "MatMul"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,9 @@ class Executed:
     @property
     def said(self) -> str:
         """For a description: "INT8 in 98 of 98 convolutions, "; empty without INT8."""
-        return f"INT8 in {self.int8_products} of {self.products} convolutions, " if self.int8_products else ""
+        found = [(precision, count) for (kind, precision), count in self.nodes.items() if kind in _CONVOLUTIONS]
+        int8 = sum(count for precision, count in found if precision in _INT8)
+        return f"INT8 in {int8} of {sum(count for _, count in found)} convolutions, " if int8 else ""
 
 
 def executed(compiled: Any) -> Executed:

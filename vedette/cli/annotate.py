@@ -30,7 +30,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("source", metavar="IN", help="a video file, or synthetic://… with seconds=")
     parser.add_argument("out", metavar="OUT.mp4", type=Path, help="the video to write (.mp4, .mkv, .mov)")
     parser.add_argument("--config", type=Path, help="take the sections `model` and `track` from this configuration")
-    parser.add_argument("--model", type=Path, help="a model file instead of the one that ships")
+    parser.add_argument("--model", help="a model file, or the name of one that ships (default: vedette-n)")
     parser.add_argument("--score", type=float, help="report nothing below this score (default: the model's own)")
     parser.set_defaults(run=run)
 
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from engines.options import ModelOptions
+    from engines.weights import find_model
     from pipeline.annotate import annotate
     from pipeline.clock import SystemClock
     from pipeline.config_file import load_config
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = load_config(arguments.config, os.environ)
         model, track = config.model, config.track
     if arguments.model is not None:
-        model = msgspec.structs.replace(model, path=str(arguments.model))
+        model = msgspec.structs.replace(model, path=str(find_model(arguments.model)))
     if arguments.score is not None:
         model = msgspec.structs.replace(model, score=arguments.score)
     columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

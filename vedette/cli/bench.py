@@ -53,7 +53,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="the synthetic camera: CPU a frame, and how well a model recognises it",
         description="Measure what a frame of the synthetic camera costs, and with --model what is found in it.",
     )
-    synthetic.add_argument("--model", metavar="FILE", help="a model file; its recall is measured too")
+    synthetic.add_argument("--model", metavar="M", help="a model file, or one that ships; its recall is measured too")
     synthetic.add_argument("--score", type=float, default=0.35, help="find nothing below this score (default 0.35)")
     synthetic.add_argument("--frames", type=int, default=500, help="how many frames to render (default 500)")
     synthetic.add_argument("--json", type=Path, metavar="OUT", help="write the report to a file")
@@ -100,6 +100,7 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from engines.options import ModelOptions
+    from engines.weights import find_model
     from pipeline.bench.synthetic import bench_synthetic
 
     if not 50 <= arguments.frames <= 100_000:
@@ -108,9 +109,10 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
     if not 0.0 <= arguments.score <= 1.0:
         msg = f"--score: expected a number from 0 to 1, got {arguments.score:g}"
         raise UsageError(msg)
+    model = None if arguments.model is None else str(find_model(arguments.model))
     check_writable(arguments.json)
     report = bench_synthetic(
-        None if arguments.model is None else ModelOptions(path=arguments.model, score=arguments.score),
+        None if model is None else ModelOptions(path=model, score=arguments.score),
         frames=arguments.frames,
         command=shlex.join(["vedette", *sys.argv[1:]]),
         progress=lambda line: print(line, file=sys.stderr),

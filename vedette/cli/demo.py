@@ -35,7 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--source", help="a file, or a stream without a password, instead of the synthetic streets")
     what.add_argument("--config", type=Path, help="a configuration; its sinks give way to the demo's own Redis")
-    parser.add_argument("--model", type=Path, help="a model file instead of the one that ships")
+    parser.add_argument("--model", help="a model file, or the name of one that ships (default: vedette-n)")
     parser.add_argument("--duration", type=float, default=30.0, metavar="S", help="seconds; 0: for ever (default 30)")
     parser.add_argument("--plain", action="store_true", help="lines instead of a live table")
     parser.set_defaults(run=run)
@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     use_one_heap()  # before anything starts threads
 
+    from engines.weights import find_model
     from pipeline.assembly import Machine
     from pipeline.clock import SystemClock
     from pipeline.demo import demo_config
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = demo_config(
             source=arguments.source,
             config=arguments.config,
-            model=arguments.model,
+            model=None if arguments.model is None else find_model(arguments.model),
             redis_url=server.url,
             folder=server.folder,
         )
