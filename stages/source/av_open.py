@@ -27,10 +27,6 @@ from stages.source.ffmpeg_options import MAX_PIXELS, ffmpeg_options
 from stages.types import Clock, Reason
 from vedette.secrets import SecretUrl
 
-# Of a GPU's decoder: the surfaces that are on their way through the machine, beside those that it needs for itself. A
-# file has 8 credits, its first pictures are kept, and engines hold what they work on (a guess: see tests/gpu).
-SURFACES_AWAY = 16
-
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -109,8 +105,10 @@ def _find_video(container: av.container.InputContainer, options: StreamOptions, 
         )
     context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}  # they may grow later
     if context.is_hwaccel:
+        # No `extra_hw_frames`: FFmpeg copies each picture out of NVDEC into a pool that grows, so pictures on their way
+        # take no surface of the decoder; and of those there are 32 at most, above which none is made (FFmpeg asks for
+        # references + reordered pictures + 5).
         context.thread_type, context.thread_count = "SLICE", 1
-        context.options = {**context.options, "extra_hw_frames": str(SURFACES_AWAY)}
     elif options.is_file:
         # One file, two cores: frame threads decode 1.55 times as fast as one; slice threads gain nothing on a
         # single-slice stream (FACTS). A camera has one thread: many cameras share the cores, and it adds no latency.

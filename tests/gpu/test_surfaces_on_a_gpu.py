@@ -115,7 +115,7 @@ def test_nvdec_leaves_the_very_samples_of_software(tmp_path: Path, codec: str, s
     with av.open(str(path)) as clip:
         expected = [frame.reformat(format="nv12") for frame in clip.decode(video=0)]
     seen = 0
-    for item in connection.pictures():  # one after the other: a decoder has so many surfaces and no more
+    for item in connection.pictures():
         assert isinstance(item, Decoded)
         assert isinstance(item.picture, SurfaceAvPicture)
         assert item.picture.digest() == SurfaceAvPicture(expected[seen]).digest()  # is it frozen? as on the host
@@ -127,6 +127,21 @@ def test_nvdec_leaves_the_very_samples_of_software(tmp_path: Path, codec: str, s
         seen += 1
 
     assert seen == len(expected)
+    assert connection.info.decoder == "GPU 0"
+    connection.close()
+
+
+def test_clip_with_all_the_references_that_h264_allows_is_decoded_on_the_gpu(tmp_path: Path) -> None:
+    """NVDEC has 32 surfaces for a decoder; this one needs 23. With 16 more, as once asked for, it fell to the CPU."""
+    path = make_clip(tmp_path / "a.mkv", frames=60, gop=60, b_frames=2, references=16)
+    connection = open_connection(
+        StreamOptions(id="a", url=SecretUrl(str(path)), mode="file"), FakeClock(), threading.Event(), gpu=0
+    )
+
+    held = [item.picture for item in connection.pictures() if isinstance(item, Decoded)]  # all of them, at once
+
+    assert len(held) == 60
+    assert all(isinstance(picture, SurfaceAvPicture) for picture in held)
     assert connection.info.decoder == "GPU 0"
     connection.close()
 

@@ -66,13 +66,14 @@ def make_clip(
     pixels: str = "yuv420p",
     gop: int = 10,
     b_frames: int = 0,
+    references: int | None = None,
     first: int = 0,
     still: bool = False,
     options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
     format: str | None = None,
 ) -> Path:
-    """Write a clip of painted frames; `path`'s suffix says the container. Returns `path`."""
+    """Write a clip of painted frames; `path`'s suffix says the container. `references`: libx264's. Returns `path`."""
     with av.open(str(path), "w", format=format, options=options or {}) as container:
         if metadata:
             container.metadata.update(metadata)
@@ -84,7 +85,8 @@ def make_clip(
             stream.codec_context.gop_size = gop
             stream.codec_context.max_b_frames = b_frames
         if codec == "libx264":
-            stream.options = {"preset": "veryfast", "x264-params": "sliced-threads=0:slices=1:scenecut=0"}
+            parameters = "sliced-threads=0:slices=1:scenecut=0" + (f":ref={references}" if references else "")
+            stream.options = {"preset": "veryfast", "x264-params": parameters}
         elif codec == "libx265":
             stream.options = {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"}
         elif codec == "mjpeg":
