@@ -20,7 +20,8 @@ from engines.cuda.surfaces import Surface
 from engines.types import SizeWH
 from vedette.errors import PictureError
 
-_BITS = {"nv12": 8, "p010le": 10, "p012le": 12, "p016le": 16}
+# What PyAV hands out of a GPU's memory and the kernels read: P012 is missing in the former, 4:4:4 and 4:2:2 in both.
+_BITS = {"nv12": 8, "p010le": 10, "p016le": 16}
 
 
 class SurfaceAvPicture:
@@ -60,16 +61,26 @@ class SurfaceAvPicture:
         raise PictureError(msg)
 
 
+def unread_layout(frame: av.VideoFrame) -> str | None:
+    """The layout of a frame's planes, if it is one that `surface_of` refuses."""
+    layout = _layout(frame)
+    return None if layout in _BITS else layout
+
+
 def surface_of(frame: av.VideoFrame) -> Surface:
     """Where a frame's planes lie. Raises PictureError for a layout that the kernels do not read."""
-    layout = (frame.sw_format or frame.format).name
+    layout = _layout(frame)
     bits = _BITS.get(layout)
     if bits is None:
         expected = ", ".join(_BITS)
         msg = f"pixel format {layout} cannot be converted on the GPU, expected one of {expected}"
         raise PictureError(msg)
     # The capsule itself: given the plane, torch would name its stream, which PyAV refuses for frames of CUDA.
-    luma, chroma = (from_dlpack(plane.__dlpack__()) for plane in frame.planes[:2])
+    try:
+        luma, chroma = (from_dlpack(plane.__dlpack__()) for plane in frame.planes[:2])
+    except (RuntimeError, TypeError, ValueError, BufferError) as error:  # PyAV's NotImplementedError is the first
+        msg = f"the planes of {layout} cannot be had on the GPU: {' '.join(str(error).split())}"
+        raise PictureError(msg) from error
     sample = 1 if bits == 8 else 2
     matrix, full_range = colours_of(frame)
     return Surface(
@@ -85,3 +96,7 @@ def surface_of(frame: av.VideoFrame) -> Surface:
         gpu=luma.device.index,
         owner=(frame, luma, chroma),
     )
+
+
+def _layout(frame: av.VideoFrame) -> str:
+    return str((frame.sw_format or frame.format).name)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import av
 import av.error
@@ -21,7 +21,7 @@ from stages.options import StreamOptions
 from stages.source import av_compat
 from stages.source.av_errors import reading_failed, source_error
 from stages.source.av_open import Opened, is_local, open_input
-from stages.source.connection import ConnectionInfo, Decoded, Trouble
+from stages.source.connection import Connection, ConnectionInfo, Decoded, Trouble
 from stages.source.gaps import PictureGaps
 from stages.source.pacing import Pacer
 from stages.source.picture import AvPicture
@@ -44,14 +44,17 @@ _AWAY = 2
 _SETTLING_PICTURES = 8
 
 
-def open_av(options: StreamOptions, clock: Clock, stop: threading.Event, gpu: int | None = None) -> AvConnection:
+class RefusedByGpuError(Exception):
+    """The stream cannot be decoded on its GPU, as is seen before its first picture is given out: the text says why."""
+
+
+def open_av(options: StreamOptions, clock: Clock, stop: threading.Event, gpu: int | None = None) -> Connection:
     """Open a camera, an HTTP stream or a file; decode it on a GPU, if one is given and it can. Raises SourceError."""
     if gpu is None:
         return AvConnection(open_input(options, clock), options, clock, stop)
-    from stages.source.av_gpu import GpuDecoding
+    from stages.source.av_fallback import open_on_gpu
 
-    decoding = GpuDecoding(gpu)
-    return AvConnection(open_input(options, clock, decoding.hwaccel), options, clock, stop, decoding)
+    return open_on_gpu(options, clock, stop, gpu)
 
 
 class AvConnection:
@@ -86,6 +89,7 @@ class AvConnection:
         self._on_gpu = on_gpu
 
     def pictures(self) -> Iterator[Decoded | Trouble]:
+        """As promised by `Connection`; with a GPU also raises RefusedByGpuError."""
         try:
             for packet in self._container.demux():
                 arrived_ns = self._clock.mono_ns()
@@ -121,6 +125,8 @@ class AvConnection:
         try:
             frames = packet.decode()
         except av.error.MemoryError:
+            if self._on_gpu is not None and self._on_gpu.in_use:
+                self._no_gpu_memory()
             raise
         except av.error.EOFError:
             return
@@ -163,8 +169,21 @@ class AvConnection:
     def _picture(self, on_gpu: GpuDecoding, frame: av.VideoFrame) -> Picture:
         """The first picture shows where it was decoded."""
         if self.info.decoder is None:
+            why = on_gpu.refuses(frame)
+            if why is not None:
+                raise RefusedByGpuError(why)
             self.info = replace(self.info, decoder=on_gpu.said_of(frame))
         return on_gpu.picture_of(frame)
+
+    def _no_gpu_memory(self) -> NoReturn:
+        """FFmpeg looks for another decoder when it makes one, but not when that one finds no memory for a picture."""
+        if self.info.decoder is None:
+            msg = "has no memory left for pictures"
+            raise RefusedByGpuError(msg)
+        hint = "lower model.gpu.memory_mb, or give the GPU fewer streams"
+        detail = f"{self.info.decoder} has no memory left for its pictures"
+        # A camera comes back, on the CPU if there still is none; a file cannot go on elsewhere in its middle.
+        raise source_error(Reason.CODEC, detail, fatal=self._local, hint=hint) from None
 
     def _settle(self, frame: av.VideoFrame) -> None:
         """Of the first pictures keep some until the others are there."""

@@ -1,7 +1,8 @@
 """Decoding on an NVIDIA GPU (NVDEC), where the pictures stay; or why a stream is decoded on the CPU after all.
 
 Falls back by stream: if the GPU cannot be had, here, before anything is opened; if it does not take the codec, the
-profile or one more session, FFmpeg turns to its own decoder at the first picture, which is then an ordinary one.
+profile or one more session, FFmpeg turns to its own decoder at the first picture, which is then an ordinary one. If
+that picture is of no use here, or there is no memory for it, `stages/source/av_fallback.py` begins anew on the CPU.
 Could not be run on a GPU where it was written: see tests/gpu. Source: PyAV 18, `av.codec.hwaccel`.
 """
 
@@ -14,7 +15,7 @@ import av.error
 import torch
 from av.codec.hwaccel import HWAccel
 
-from engines.cuda.av_surface import SurfaceAvPicture
+from engines.cuda.av_surface import SurfaceAvPicture, unread_layout
 from engines.types import Picture
 from stages.source.picture import AvPicture
 
@@ -35,6 +36,21 @@ class GpuDecoding:
         if self._why:
             logger.warning("%s; the stream is decoded on the CPU", self._why)
 
+    @property
+    def in_use(self) -> bool:
+        """False once it is known that the stream is decoded on the CPU."""
+        return not self._why
+
+    def give_up(self, why: str) -> None:
+        """From now on the stream is decoded on the CPU."""
+        self.hwaccel, self._why = None, f"GPU {self._gpu} {why}"
+        logger.warning("%s; the stream is decoded on the CPU", self._why)
+
+    def refuses(self, frame: av.VideoFrame) -> str | None:
+        """Why the stream's first picture is of no use where it lies."""
+        layout = unread_layout(frame) if _on_gpu(frame) and self.in_use else None
+        return None if layout is None else f"leaves its pictures as {layout}, which cannot be read there"
+
     def picture_of(self, frame: av.VideoFrame) -> Picture:
         return SurfaceAvPicture(frame) if _on_gpu(frame) else AvPicture(frame)
 
@@ -42,8 +58,9 @@ class GpuDecoding:
         """Where the frame was decoded, and, if that is not the GPU, why: for `/status`."""
         if _on_gpu(frame):
             return f"GPU {self._gpu}"
-        why = self._why or f"GPU {self._gpu} takes neither this codec and profile, {frame.format.name}, nor one more"
-        return f"CPU: {why}"
+        if not self._why:
+            self._why = f"GPU {self._gpu} takes neither this codec and profile, {frame.format.name}, nor one more"
+        return f"CPU: {self._why}"
 
 
 def _on_gpu(frame: av.VideoFrame) -> bool:

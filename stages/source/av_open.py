@@ -106,8 +106,8 @@ def _find_video(container: av.container.InputContainer, options: StreamOptions, 
     context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}  # they may grow later
     if context.is_hwaccel:
         # No `extra_hw_frames`: FFmpeg copies each picture out of NVDEC into a pool that grows, so pictures on their way
-        # take no surface of the decoder; and of those there are 32 at most, above which none is made (FFmpeg asks for
-        # references + reordered pictures + 5).
+        # take no surface of the decoder; and with more of those than 32, as FFmpeg warns, there may be no decoder at
+        # all (it asks for references + reordered pictures + 5).
         context.thread_type, context.thread_count = "SLICE", 1
     elif options.is_file:
         # One file, two cores: frame threads decode 1.55 times as fast as one; slice threads gain nothing on a

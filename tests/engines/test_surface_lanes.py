@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import numpy as np
@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from engines.av_picture import AvPicture
+from engines.cuda import av_surface
 from engines.cuda.av_surface import SurfaceAvPicture, surface_of
 from engines.cuda.suppression import PLACED, found_type
 from engines.cuda.surfaces import SURFACE, Surface, SurfacePicture
@@ -308,6 +309,20 @@ class TestSurfaceOf:
         surface = surface_of(picture)
 
         assert (surface.matrix, surface.full_range) == (YuvMatrix.BT709, True)
+
+    @pytest.mark.parametrize(
+        "error", [NotImplementedError("unsupported sw_format"), ValueError("linesize"), BufferError()]
+    )
+    def test_planes_that_cannot_be_had_fail_their_frame_only(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def refused(_: object) -> NoReturn:
+            raise error
+
+        monkeypatch.setattr(av_surface, "from_dlpack", refused)
+
+        with pytest.raises(PictureError, match="planes of nv12 cannot be had on the GPU"):
+            surface_of(frame(THINGS))
 
     def test_host_cannot_read_them(self) -> None:
         with pytest.raises(PictureError, match="lies in the GPU's memory"):

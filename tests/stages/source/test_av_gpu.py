@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
+import av.error
 import pytest
 import torch
 
@@ -13,7 +17,7 @@ from engines.av_picture import AvPicture
 from engines.cuda.av_surface import SurfaceAvPicture
 from engines.runtimes.gpus import find_gpus
 from stages.options import StreamOptions
-from stages.source import Decoded, open_connection
+from stages.source import Decoded, av_fallback, av_gpu, av_open, open_connection
 from stages.source.av_gpu import GpuDecoding
 from tests.support.clock import FakeClock
 from tests.support.media import make_clip, read_number
@@ -110,3 +114,102 @@ def test_picture_is_taken_for_what_it_is() -> None:
     assert type(decoding.picture_of(frame)) is AvPicture
     assert decoding.said_of(frame) == "CPU: GPU 0 takes neither this codec and profile, yuv444p, nor one more"
     assert not isinstance(decoding.picture_of(frame), SurfaceAvPicture)
+
+
+# ── seen at a picture only ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class OnTheHost(GpuDecoding):
+    """A GPU whose decoder is FFmpeg's own and whose memory is the host's."""
+
+    def __init__(self, gpu: int) -> None:
+        self._gpu, self._why, self.hwaccel = gpu, "", None
+
+
+class Packet:
+    """One for whose picture the GPU has no memory, as FFmpeg says it."""
+
+    def __init__(self, packet: Any) -> None:
+        self._packet = packet
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._packet, name)
+
+    def decode(self) -> list[Any]:
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+
+class Container:
+    """Its packet `at` is such a one."""
+
+    def __init__(self, container: Any, at: int) -> None:
+        self._container, self._at = container, at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def demux(self) -> Iterator[Any]:
+        for number, packet in enumerate(self._container.demux()):
+            yield Packet(packet) if number == self._at else packet
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[OnTheHost]:
+    """What was made to decode on: every picture of its lies on the GPU, until it is given up."""
+    made: list[OnTheHost] = []
+
+    def make(gpu: int) -> OnTheHost:
+        made.append(OnTheHost(gpu))
+        return made[-1]
+
+    monkeypatch.setattr(av_fallback, "GpuDecoding", make)
+    monkeypatch.setattr(av_gpu, "_on_gpu", lambda _: made[-1].in_use)
+    return made
+
+
+def memory_ends(monkeypatch: pytest.MonkeyPatch, made: list[OnTheHost], at: int) -> None:
+    """As long as the GPU is used, packet `at` finds none."""
+
+    def open_input(options: StreamOptions, clock: FakeClock, hwaccel: None) -> av_open.Opened:
+        opened = av_open.open_input(options, clock, hwaccel)
+        container: Any = Container(opened.container, at)
+        return replace(opened, container=container) if made[-1].in_use else opened
+
+    monkeypatch.setattr(av_fallback, "open_input", open_input)
+
+
+def test_pictures_that_cannot_be_read_on_the_gpu_are_decoded_on_the_cpu(
+    made: list[OnTheHost], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """NVDEC takes HEVC in 4:4:4, and leaves it as nothing that the kernels read."""
+    found, decoder = pictures(make_clip(tmp_path / "a.mkv", frames=12, codec="libx265", pixels="yuv444p"), gpu=2)
+
+    assert [read_number(item.picture) for item in found] == list(range(12))
+    said = "GPU 2 leaves its pictures as yuv444p, which cannot be read there"
+    assert decoder == f"CPU: {said}"
+    assert caplog.messages == [f"{said}; the stream is decoded on the CPU"]
+    assert len(made) == 1
+
+
+def test_gpu_without_memory_for_the_first_picture_is_left(
+    made: list[OnTheHost], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    memory_ends(monkeypatch, made, at=0)
+
+    found, decoder = pictures(make_clip(tmp_path / "a.mkv", frames=12), gpu=2)
+
+    assert [read_number(item.picture) for item in found] == list(range(12))
+    assert decoder == "CPU: GPU 2 has no memory left for pictures"
+
+
+def test_gpu_whose_memory_ends_later_is_no_corrupt_file(
+    made: list[OnTheHost], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(av_gpu, "unread_layout", lambda _: None)
+    memory_ends(monkeypatch, made, at=8)
+
+    with pytest.raises(SourceError, match="GPU 2 has no memory left for its pictures") as raised:
+        pictures(make_clip(tmp_path / "a.mkv", frames=12), gpu=2)
+
+    assert (raised.value.reason, raised.value.fatal) == ("codec", True)
+    assert "model.gpu.memory_mb" in str(raised.value.hint)
