@@ -8,6 +8,7 @@ Could not be run on a GPU where it was written: see tests/gpu. Source: PyAV 18, 
 
 from __future__ import annotations
 
+import ctypes
 import logging
 
 import av
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 # Whose context FFmpeg is to use: torch's, in which the kernels run. It is the device's primary one, but asked for by
 # that name FFmpeg refuses it where torch made it first, since it wants other flags; so the current one comes first.
 _CONTEXTS = ({"primary_ctx": "0", "current_ctx": "1"}, {"primary_ctx": "1"})
+
+# NVDEC's own library, which FFmpeg loads with the first decoder only: without it each stream would seem to be of a
+# codec that the GPU does not take.
+_NVDEC = "libnvcuvid.so.1"
 
 
 class GpuDecoding:
@@ -71,6 +76,10 @@ def _decoder_on(gpu: int) -> tuple[HWAccel | None, str]:
     """FFmpeg falls back for codecs, not for a device that is not there: that would look like a broken camera."""
     if not torch.cuda.is_available():
         return None, "torch finds no GPU"
+    try:
+        ctypes.CDLL(_NVDEC)
+    except OSError:
+        return None, f"{_NVDEC} cannot be loaded; a container needs NVIDIA_DRIVER_CAPABILITIES with video in it"
     try:
         torch.cuda.set_device(gpu)
         torch.zeros(1, device="cuda")  # whatever CUDA puts off until it is needed

@@ -65,7 +65,28 @@ def test_error_of_the_stream_is_the_stream_s(tmp_path: Path) -> None:
         pictures(tmp_path / "none.mkv", gpu=0)
 
 
+@pytest.fixture
+def nvdec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library is there: that of C stands for it."""
+    monkeypatch.setattr(av_gpu, "_NVDEC", "libc.so.6")
+
+
+def test_missing_library_of_nvdec_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a container without the capability `video`, where FFmpeg opens the GPU and says of no stream what it lacks."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(av_gpu, "_NVDEC", "libnvcuvid-that-is-not-here.so.1")
+
+    found, decoder = pictures(make_clip(tmp_path / "a.mkv", frames=3), gpu=0)
+
+    assert len(found) == 3
+    assert decoder == (
+        "CPU: GPU 0 cannot be used for decoding: libnvcuvid-that-is-not-here.so.1 cannot be loaded; "
+        "a container needs NVIDIA_DRIVER_CAPABILITIES with video in it"
+    )
+
+
 @NO_GPU
+@pytest.mark.usefixtures("nvdec")
 def test_what_ffmpeg_says_of_a_gpu_is_the_reason_and_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,6 +105,7 @@ def test_what_ffmpeg_says_of_a_gpu_is_the_reason_and_is_logged(
     ]
 
 
+@pytest.mark.usefixtures("nvdec")
 def test_gpu_whose_memory_is_used_up_is_no_end_of_a_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
