@@ -44,6 +44,8 @@ def open_all(model: str) -> dict[str, Opened]:
             opened.close()
         except VedetteError as error:
             why = error.message + (_no_rtx() if backend == "tensorrt" else "")
+        except Exception as error:  # noqa: BLE001  # it reports: what one runtime dies of is told, and the other is tried
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         seconds = round((time.monotonic_ns() - began_ns) / 1e9, 1)
         found[backend] = Opened(engine=engine, why=why, seconds=seconds)
     return found

@@ -18,14 +18,15 @@
 # Exit status: 0 all is held; 1 something failed, is not held or was left out for lack of time; 2 there is no GPU, or
 # the command is wrong.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+self=$(realpath "$0")
+cd "$(dirname "$self")/../.."
 
 OUT=${OUT:-out/gpu}
 WORK=${WORK:-out/gpu/work}
 MODEL=${MODEL:-engines/weights/vedette-n_640x384.onnx}
 MINUTES=${MINUTES:-10}
 
-usage() { sed -nE '2,/^set /s/^# ?//p' "$0"; }
+usage() { sed -nE '2,/^set /s/^# ?//p' "$self"; }
 
 fail() {
     echo "$1" >&2
@@ -85,6 +86,7 @@ find_python() {
 
 python=$(find_python) || fail "expected a Python 3.11 or 3.12; give one as PYTHON, or an environment's as GPU_PYTHON"
 "$python" tests/gpu/preflight.py || exit 2
+[ -n "${GPU_PYTHON:-}" ] || "$python" tests/gpu/preflight.py --driver || exit 2
 [ -f "$MODEL" ] || fail "MODEL: there is no $MODEL"
 [ -z "${CLIP:-}" ] || [ -f "$CLIP" ] || fail "CLIP: there is no $CLIP"
 [ -z "${WHEELS:-}" ] || compgen -G "$WHEELS/*.whl" >/dev/null || fail "WHEELS: there are no wheels in $WHEELS"
@@ -114,7 +116,8 @@ step() {
     [ "$limit" -le "$(left)" ] || limit=$(left)
     echo "$name …" >&2
     printf '\n== %s: %s\n' "$name" "$*" >>"$log"
-    timeout --kill-after=5 "$limit" "$@" >>"$log" 2>&1 || status=$?
+    # Interrupted rather than ended: pytest then writes what it has found so far.
+    timeout --signal=INT --kill-after=15 "$limit" "$@" >>"$log" 2>&1 || status=$?
     case $status in
     0) printf '%s\tok\t%d\t\n' "$name" $((SECONDS - start)) >>"$steps" ;;
     124 | 137) printf '%s\tfailed\t%d\tcut off after %d s\n' "$name" $((SECONDS - start)) "$limit" >>"$steps" ;;
@@ -154,7 +157,8 @@ make_environment() {
 
 given_environment() {
     rm -rf "$WORK/site"
-    "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$WORK/site" "$WHEELS"/*.whl
+    # Compiled by pip: filterpy's invalid escapes warn when it is, and in the tests a warning is an error.
+    "$python" -m pip install --quiet --no-index --no-deps --target "$WORK/site" "$WHEELS"/*.whl
 }
 
 if [ -n "${GPU_PYTHON:-}" ]; then

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pipeline.config_file import load_config
+from tests.gpu import preflight
 from tests.pipeline.test_deploy import DEPLOY, ENVIRONMENT, ROOT, check_deployed
 
 PINNED = re.compile(r"^([\w.-]+)==(\S+)$", re.MULTILINE)
@@ -52,6 +53,14 @@ def test_image_asks_the_nvidia_runtime_for_nvdec() -> None:
 
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video" in environment
     assert "HOME=/var/lib/vedette" in environment
+
+
+def test_image_asks_for_a_driver_that_its_torch_runs_on() -> None:
+    (environment,) = (line for line in lines_of("Dockerfile.gpu") if line.startswith("ENV"))
+
+    (cuda,) = re.findall(r'NVIDIA_REQUIRE_CUDA="cuda>=(\d+)\.\d+"', environment)
+    assert int(cuda) == preflight.CUDA // 1000
+    assert f"nvidia-cudnn-cu{cuda}==" in (ROOT / "constraints/gpu.txt").read_text()
 
 
 def test_image_copies_what_is_there_and_nothing_else_is_sent() -> None:

@@ -40,7 +40,7 @@ case "$*" in
 "-m pip "*) echo "pip: $*" ;;
 "tests/gpu/preflight.py --tensorrt-rtx") exit "${RTX_RUNS:-1}" ;;
 tests/gpu/preflight.py) echo "GPU 0 (NVIDIA X), sm_90, 80000 MB" ;;
-"tests/gpu/preflight.py --packages") ;;
+"tests/gpu/preflight.py --packages" | "tests/gpu/preflight.py --driver") ;;
 "-m tests.gpu.open_engines "*) cp "$SCRIPTED/engines.json" "$4" ;;
 "-m pytest "*) cp "$SCRIPTED/tests.xml" "$OUT/tests.xml" ;;
 *" synth "*) cp -r "$SCRIPTED/street" "$4" ;;
@@ -96,6 +96,8 @@ def test_steps_are_listed_and_wrong_words_refused() -> None:
     assert refused.returncode == 2
     assert refused.stderr == "expected nothing, --list, --pack FOLDER or --help, got --lisst\n"
     assert "GPU_PYTHON=python3" in run("--help").stdout
+    elsewhere = subprocess.run(["./run.sh", "--help"], cwd=SCRIPT.parent, capture_output=True, text=True, check=False)
+    assert elsewhere.stdout == run("--help").stdout
 
 
 def test_shell_is_sound() -> None:
@@ -263,6 +265,22 @@ def test_repeated_film_is_one_film(tmp_path: Path) -> None:
     assert count == len(shown) == 36
     steps = {later - earlier for earlier, later in itertools.pairwise(shown)}
     assert len(steps) == 1
+
+
+def test_driver_that_is_too_old_for_torch_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [preflight._driver(cuda) for cuda in (13000, 13010, 14000)] == [0, 0, 0]
+    assert capsys.readouterr().err == ""
+
+    assert preflight._driver(12080) == 2
+    assert capsys.readouterr().err == (
+        "the NVIDIA driver is for CUDA 12.8, expected 13.0 or newer (a driver from 580 on): "
+        "renew it, or give an environment with an older torch as GPU_PYTHON\n"
+    )
+
+
+def test_library_that_is_not_there_does_not_load() -> None:
+    assert preflight.loads("libc.so.6")
+    assert not preflight.loads("libnvcuvid-that-is-not-here.so.1")
 
 
 def test_preflight_s_packages_are_those_that_it_can_find(capsys: pytest.CaptureFixture[str]) -> None:
