@@ -160,6 +160,22 @@ def test_codec_that_nvdec_has_not_falls_back_and_says_so(tmp_path: Path) -> None
     connection.close()
 
 
+def test_pictures_that_the_kernels_do_not_read_are_decoded_on_the_cpu(tmp_path: Path) -> None:
+    """HEVC in 4:4:4, which NVDEC takes from Turing on."""
+    path = make_clip(tmp_path / "a.mkv", frames=5, codec="libx265", pixels="yuv444p")
+    connection = open_connection(
+        StreamOptions(id="a", url=SecretUrl(str(path)), mode="file"), FakeClock(), threading.Event(), gpu=0
+    )
+
+    pictures = [item.picture for item in connection.pictures() if isinstance(item, Decoded)]
+
+    assert len(pictures) == 5
+    assert all(isinstance(picture, AvPicture) for picture in pictures)
+    assert connection.info.decoder is not None
+    assert connection.info.decoder.startswith("CPU: GPU 0 ")
+    connection.close()
+
+
 def test_run_publishes_the_same_frames_with_pictures_on_the_gpu(tmp_path: Path) -> None:
     """The real command, twice, over the same films: on the GPU, too, every frame is published."""
     for name, size_wh in SIZES.items():
