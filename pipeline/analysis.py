@@ -52,11 +52,14 @@ def open_analyses(config: Config, engine_opener: Callable[..., Engine], clock: C
     ahead = pictures_ahead(config)
     gpus = _gpus(config.model)
     engines = []
-    for gpu in gpus:
+    for index, gpu in enumerate(gpus):
         options = config.model if len(gpus) == 1 else _on(config.model, gpu)
         engines.append(
-            engine_opener(options, now_ns=clock.mono_ns, at_most=config.batch.max, ahead=ahead, gives_way=True)
-        )
+            engine_opener(
+                options, now_ns=clock.mono_ns, at_most=config.batch.max, ahead=ahead, gives_way=True,
+                one_size=repeats(config.streams[index :: len(gpus)]),
+            )
+        )  # fmt: skip
         logger.info("engine: %s", engines[-1].description)
     return tuple(
         _analysis(config, engine, gpu, config.streams[index :: len(gpus)], clock, alone=len(gpus) == 1)
@@ -67,6 +70,14 @@ def open_analyses(config: Config, engine_opener: Callable[..., Engine], clock: C
 def pictures_ahead(config: Config) -> int:
     """How many pictures more than an engine works on at once wait in its own queue."""
     return _AHEAD if all(options.is_file for options in config.streams) else 0
+
+
+def repeats(streams: Sequence[StreamOptions]) -> bool:
+    """Whether an engine of these streams has to give the same numbers each time: a file's results repeat.
+
+    How many pictures wait when a batch is begun is a matter of timing, so the size of what is run may not follow it.
+    """
+    return any(options.is_file for options in streams)
 
 
 def analysis_of(index: int, analyses: Sequence[Analysis]) -> Analysis:

@@ -71,11 +71,14 @@ def exit_status(findings: list[Finding]) -> int:
 def check_model(config: Config, clock: Clock) -> Finding:
     """Open the engine and close it again."""
     from engines.runtimes import open_engine
+    from pipeline.analysis import repeats
     from stages.suppress import Suppress
 
     name = Path(config.model.path).name
     try:
-        engine = open_engine(config.model, now_ns=clock.mono_ns, at_most=config.batch.max)
+        engine = open_engine(
+            config.model, now_ns=clock.mono_ns, at_most=config.batch.max, one_size=repeats(config.streams)
+        )
         try:
             Suppress(engine.spec, config.model)  # knows whether the model has the classes that are asked for
             return Finding(part="model", name=name, state="ok", detail=engine.description)

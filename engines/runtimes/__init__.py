@@ -42,6 +42,7 @@ def open_engine(
     at_most: int | None = None,
     ahead: int = 0,
     gives_way: bool = False,
+    one_size: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Engine:
@@ -50,9 +51,10 @@ def open_engine(
     `batch`: pictures a buffer, by default what pays: 1 on a CPU, and no more than `at_most` on a GPU. `ahead`: so many
     buffers more than the engine works on at once, where it can queue them: it is never idle then, and what it takes
     next is older. `gives_way`: on a CPU, OpenVINO's and onnxruntime's threads stand behind the others of this process
-    (vedette/priority.py): for pipelines, not for a program with work of its own. TensorRT keeps the
-    engines that it builds in the folder `cache` (the user's own cache by default) and reports its `progress`, which
-    may take minutes.
+    (vedette/priority.py): for pipelines, not for a program with work of its own. `one_size`: on a
+    GPU, every run has the full batch, padded, so that a picture's numbers never depend on how many waited with it: for
+    files. TensorRT keeps the engines that it builds in the folder `cache` (the user's own cache by default) and reports
+    its `progress`, which may take minutes.
     Raises ModelError for a file or spec that does not fit, EngineError for an engine that does not run here (GpuError
     for one that the GPUs of this machine, or what `options.gpu` says of them, are the reason of),
     MissingExtraError for a runtime that is not installed.
@@ -82,7 +84,11 @@ def open_engine(
     if backend == "torch":
         from engines.runtimes.torch import open_torch
 
-        return open_torch(file, spec, options, numbers, now_ns=now_ns, why=why, batch=batch, at_most=at_most)
+        return open_torch(
+            file, spec, options, numbers, now_ns=now_ns, why=why, batch=batch, at_most=at_most, one_size=one_size
+        )
     from engines.runtimes.tensorrt import open_tensorrt
 
-    return open_tensorrt(file, spec, options, why=why, batch=batch, at_most=at_most, folder=cache, progress=progress)
+    return open_tensorrt(
+        file, spec, options, why=why, batch=batch, at_most=at_most, one_size=one_size, folder=cache, progress=progress
+    )

@@ -134,20 +134,24 @@ MakeLane = Callable[[Device, Gpu, Runner, int], Lane]
 """A lane with that index, on the current device."""
 
 
-def lane_maker(spec: ModelSpec, options: ModelOptions, batch: int) -> MakeLane:
-    """Lanes that take pictures from where the configuration has them decoded.
+def lane_maker(spec: ModelSpec, options: ModelOptions, batch: int, *, one_size: bool = False) -> MakeLane:
+    """Lanes that take pictures from where the configuration has them decoded; `one_size`: see `DeviceLane`.
 
     Raises ModelError for a network that the kernels do not serve, MissingExtraError without a compiler for them.
     """
     if options.gpu.decode == "cpu":
-        return lambda device, _, runner, index: DeviceLane(device, runner, spec.input.size, batch, index)
+        return lambda device, _, runner, index: DeviceLane(
+            device, runner, spec.input.size, batch, index, one_size=one_size
+        )
     from engines.runtimes.surface_lanes import SurfaceLane, check_head
 
     check_head(spec)
     rules = rules_of(spec, options)
     compiler = find_compiler()
     kernels = functools.cache(functools.partial(_kernels, compiler))
-    return lambda device, gpu, runner, index: SurfaceLane(device, runner, spec, rules, kernels(gpu), batch, index)
+    return lambda device, gpu, runner, index: SurfaceLane(
+        device, runner, spec, rules, kernels(gpu), batch, index, one_size=one_size
+    )
 
 
 def _kernels(compiler: Compiler, gpu: Gpu) -> LaneKernels:

@@ -119,7 +119,7 @@ class Runner(Protocol):
 def batch_sizes(most: int) -> tuple[int, ...]:
     """The batches that are run: powers of two, and the largest. Others are padded to the next one.
 
-    A picture's numbers may differ in the last bits between these: who wants them always the same submits full batches.
+    A picture's numbers may differ in the last bits between these: who wants them always the same has lanes of one size.
     """
     return (*(1 << bit for bit in range(most.bit_length()) if 1 << bit < most), most)
 
@@ -132,13 +132,18 @@ class DeviceLane(Lane):
         "_runner", "_size", "_sizes", "_stream",
     )  # fmt: skip
 
-    def __init__(self, device: Device, runner: Runner, size_wh: SizeWH, batch: int, index: int) -> None:
+    def __init__(
+        self, device: Device, runner: Runner, size_wh: SizeWH, batch: int, index: int, *, one_size: bool = False
+    ) -> None:
+        """`one_size`: every run is padded to the full batch, so that a picture's numbers do not depend on how many
+        happened to wait beside it.
+        """
         width, height = size_wh
         self._pinned = device.pinned((batch, 3, height, width), torch.uint8)
         super().__init__(self._pinned.numpy(), index)
         self._device = device
         self._runner = runner
-        self._sizes = batch_sizes(batch)
+        self._sizes = (batch,) if one_size else batch_sizes(batch)
         self._names = {size: f"vedette: network, batch {size}" for size in self._sizes}
         self._stream = device.stream()
         self._recorder: Recorder | None = None

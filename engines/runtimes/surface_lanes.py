@@ -80,13 +80,15 @@ class SurfaceLane(DeviceLane):
         kernels: LaneKernels,
         batch: int,
         index: int,
+        *,
+        one_size: bool = False,
     ) -> None:
         self._spec = spec
         self._rules = rules
         self._kernels = kernels
         self._placements: dict[int, Placement] = {}
         self._surfaces: dict[int, tuple[npt.NDArray[Any], Surface]] = {}
-        super().__init__(device, runner, spec.input.size, batch, index)
+        super().__init__(device, runner, spec.input.size, batch, index, one_size=one_size)
 
     @property
     def place(self) -> Place:

@@ -43,12 +43,13 @@ def open_tensorrt(
     why: str,
     batch: int | None = None,
     at_most: int | None = None,
+    one_size: bool = False,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> LaneEngine:
     """The engine of an ONNX file (built, or found in `folder`) or of an engine file, on the chosen GPUs.
 
-    `batch` pictures a buffer; by default what pays, but no more than `at_most`.
+    `batch` pictures a buffer; by default what pays, but no more than `at_most`. `one_size`: see `DeviceLane`.
     Raises ModelError, EngineError, MissingExtraError.
     """
     api = load()
@@ -59,7 +60,7 @@ def open_tensorrt(
         for gpu in gpus or (None,):
             refuse_stranger(Path(file.path), manifest, api, gpu)
         _check(api, gpus)
-        return _run(api, {gpu.name: (manifest, plan) for gpu in gpus}, spec, options, gpus, why)
+        return _run(api, {gpu.name: (manifest, plan) for gpu in gpus}, spec, options, gpus, why, one_size=one_size)
     _check(api, gpus)
     most = batch or (1 if file.inputs[0].shape[0] == 1 else min(MAX_BATCH, at_most or MAX_BATCH))
     precision = precision_of(options, numbers_of(Path(file.path)))
@@ -76,7 +77,7 @@ def open_tensorrt(
                 api, file, spec, wanted,
                 capability=gpu.capability, folder=folder or default_folder(), progress=progress,
             )  # fmt: skip
-    return _run(api, built, spec, options, gpus, why)
+    return _run(api, built, spec, options, gpus, why, one_size=one_size)
 
 
 def precision_of(options: ModelOptions, numbers: Numbers) -> Literal["int8", "fp32", "fp16"]:
@@ -137,6 +138,8 @@ def _run(
     options: ModelOptions,
     gpus: Sequence[Gpu],
     why: str,
+    *,
+    one_size: bool = False,
 ) -> LaneEngine:
     """`built`: by the GPU's name, what runs on it."""
     _torch()
@@ -153,7 +156,7 @@ def _run(
         engine, alive, said = deserialized(api, plan, own.model)
         return lambda: ContextRunner(api, engine, alive, said, spec.input)
 
-    runtime = CudaRuntime(load_on, lane_maker(spec, options, most))
+    runtime = CudaRuntime(load_on, lane_maker(spec, options, most, one_size=one_size))
     lanes = place_lanes(options.gpu, gpus, runtime, batch=most)
     where = f"{said_of(gpus)} ({why}), {title(spec)}, {manifest.precision.upper()}, {graphs_said(lanes)}, batch {most}"
     where += decoding_said(options)

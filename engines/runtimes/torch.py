@@ -66,9 +66,10 @@ def open_torch(
     why: str,
     batch: int | None = None,
     at_most: int | None = None,
+    one_size: bool = False,
 ) -> LaneEngine:
     """The engine on the GPUs if torch has any, else on the CPU. `batch` pictures a buffer; by default what pays there,
-    but no more than `at_most`.
+    but no more than `at_most`. `one_size`: see `DeviceLane`; on a CPU it has no part.
 
     Raises ModelError, EngineError.
     """
@@ -81,7 +82,7 @@ def open_torch(
         # FP32 is float32: by default convolutions would have 10 bits of fraction there (TF32). Of the whole process.
         torch.backends.cudnn.allow_tf32 = False
         most = batch or (1 if file.inputs[0].shape[0] == 1 else min(GPU_BATCH, at_most or GPU_BATCH))
-        runtime = CudaRuntime(_loader(file, spec, precision), lane_maker(spec, options, most))
+        runtime = CudaRuntime(_loader(file, spec, precision), lane_maker(spec, options, most, one_size=one_size))
         lanes = place_lanes(options.gpu, gpus, runtime, batch=most)
         where = f"{said_of(gpus)} ({why}), {title(spec)}, {said}, channels_last, {graphs_said(lanes)}, batch {most}"
         where += decoding_said(options)
