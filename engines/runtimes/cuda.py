@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # How CUDA, cuDNN and cuBLAS say that memory is used up where torch has no exception of its own for it.
 _FULL = ("out of memory", "ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
+# And what torch says when cuDNN could run none of its plans, whether each ran out of memory or none was there.
+_NO_PLAN = "unable to find an engine to execute this computation"
 
 
 class CudaStream:
@@ -54,8 +56,12 @@ class CudaStream:
     def handle(self) -> int:
         return int(self._stream.cuda_stream)
 
-    def here(self) -> AbstractContextManager[object]:
-        return torch.cuda.stream(self._stream)
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        # Within its device: torch, leaving a stream, goes back to the one before, and if that is of another GPU, makes
+        # that GPU current, for which CUDA 12 takes some hundred megabytes there. Leaving a device does not.
+        with torch.cuda.device(self._stream.device), torch.cuda.stream(self._stream):
+            yield
 
     def named(self, name: str) -> AbstractContextManager[object]:
         """An NVTX range, which Nsight Systems shows above the kernels that were launched in it."""
@@ -211,7 +217,7 @@ def _first_of(error: BaseException) -> BaseException:
 
 
 def _says_full(error: BaseException) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(said in str(error) for said in _FULL)
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(said in str(error) for said in (*_FULL, _NO_PLAN))
 
 
 @contextmanager
@@ -220,6 +226,9 @@ def taking(gpu: Gpu) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if _NO_PLAN in str(error):
+            msg = f"{one_line(error)}: too little memory, or model.precision is one that this GPU does not compute in"
+            raise GpuFullError(msg) from error
         if _says_full(error):
             raise GpuFullError(one_line(error)) from error
         msg = f"{gpu} failed at the start: {one_line(error)}"

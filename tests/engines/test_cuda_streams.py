@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,6 +98,27 @@ def test_what_decoders_have_begun_is_waited_for_by_one_event(
 
     assert waited[0] is waited[1]
     assert waited[0].on == "the decoders'"
+
+
+def test_stream_is_left_before_its_device_is(stream: CudaStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left alone, it would make the GPU of the stream before current, and CUDA 12 a context there: GPU 0, unused."""
+    seen: list[str] = []
+
+    @contextmanager
+    def told(what: object) -> Iterator[None]:
+        name = "device 1" if what == torch.device("cuda", 1) else "stream"
+        seen.append(f"into {name}")
+        yield
+        seen.append(f"out of {name}")
+
+    monkeypatch.setattr(torch.cuda, "device", told)
+    monkeypatch.setattr(torch.cuda, "stream", told)
+    stream._stream.device = torch.device("cuda", 1)
+
+    with stream.here():
+        seen.append("work")
+
+    assert seen == ["into device 1", "into stream", "work", "out of stream", "out of device 1"]
 
 
 def test_run_that_is_not_measured_makes_no_events(stream: CudaStream) -> None:

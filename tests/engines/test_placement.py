@@ -264,6 +264,7 @@ class TestWhatCudaSays:
             torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …"),
             RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"),
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+            RuntimeError("GET was unable to find an engine to execute this computation"),
         ],
     )
     def test_memory_that_is_used_up(self, error: RuntimeError) -> None:
@@ -271,6 +272,11 @@ class TestWhatCudaSays:
             raise error
 
         assert "\n" not in caught.value.message
+
+    def test_network_that_cudnn_has_no_plan_for_may_also_be_of_a_type_that_the_gpu_lacks(self) -> None:
+        said = "FIND was unable to find an engine to execute this computation"
+        with pytest.raises(GpuFullError, match=r"computation: too little .* or model\.precision is"), taking(A2000):
+            raise RuntimeError(said)
 
     def test_anything_else_ends_the_start_in_one_line(self) -> None:
         said = "CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later"

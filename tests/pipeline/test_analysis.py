@@ -12,7 +12,7 @@ from pipeline.analysis import open_analyses
 from pipeline.config import Config
 from stages.options import JsonlSinkOptions, StreamOptions
 from tests.support.clock import FakeClock
-from tests.support.surface_engine import Host
+from tests.support.scripted_engine import ScriptedEngine
 from vedette.secrets import SecretUrl
 
 Mode = Literal["file", "live"]
@@ -34,7 +34,7 @@ def told(modes: str, gpu: GpuOptions) -> list[bool]:
 
     def opener(options: ModelOptions, *, one_size: bool, **_: Any) -> Engine:
         asked.append(one_size)
-        return Host().levels()
+        return ScriptedEngine()
 
     for analysis in open_analyses(config, opener, FakeClock()):
         analysis.engine.close()
