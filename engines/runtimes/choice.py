@@ -12,12 +12,13 @@ from importlib.util import find_spec as find_module
 from pathlib import Path
 
 from engines.options import Backend, ModelOptions
+from engines.runtimes.description import one_line
 from engines.runtimes.engine_file import SUFFIXES
 from engines.runtimes.gpus import Gpu, find_gpus, why_no_gpu
 from engines.runtimes.int8_files import other_form
 from engines.runtimes.onnx_numbers import Numbers
 from engines.runtimes.placement import chosen_gpus, said_of
-from vedette.errors import GpuError, MissingExtraError, ModelError
+from vedette.errors import EngineError, GpuError, MissingExtraError, ModelError
 
 CHECKPOINTS = (".pth", ".pt", ".ckpt")
 
@@ -85,11 +86,15 @@ def _on_gpus(gpus: Sequence[Gpu]) -> tuple[Backend, str] | None:
 
     names, why = said_of(gpus), "TensorRT is not installed"
     if installed() and _installed("torch"):
-        api = load()
-        strange = [gpu for gpu in gpus if not api.runs_on(gpu)]
-        if not strange:
-            return "tensorrt", f"auto: {names} with {api.name}"
-        why = f"{api.flavour} does not run on {strange[0].sm}"
+        try:
+            api = load()
+        except (EngineError, MissingExtraError) as error:
+            why = one_line(error.message)
+        else:
+            strange = [gpu for gpu in gpus if not api.runs_on(gpu)]
+            if not strange:
+                return "tensorrt", f"auto: {names} with {api.name}"
+            why = f"{api.flavour} does not run on {strange[0].sm}"
     if _installed("torch"):
         import torch
 

@@ -69,20 +69,32 @@ def installed() -> tuple[str, ...]:
 
 
 def load(package: str | None = None) -> TensorRt:
-    """Import TensorRT: `package`, or the first that there is. Raises MissingExtraError, EngineError."""
-    there = installed() if package is None else (package,)
-    if not there:
-        msg = "model.backend: tensorrt is not installed"
-        raise MissingExtraError(msg, hint="pip install 'vedette[gpu]'")
+    """Import TensorRT: `package`, or the first of those that there are which can be imported.
+
+    Raises MissingExtraError, EngineError: of several that cannot be imported, what is wrong with the first.
+    """
+    first: EngineError | MissingExtraError | None = None
+    for name in installed() if package is None else (package,):
+        try:
+            return _imported(name)
+        except (EngineError, MissingExtraError) as error:
+            first = first or error
+    if first is not None:
+        raise first
+    msg = "model.backend: tensorrt is not installed"
+    raise MissingExtraError(msg, hint="pip install 'vedette[gpu]'")
+
+
+def _imported(package: str) -> TensorRt:
     try:
-        module = importlib.import_module(there[0])
+        module = importlib.import_module(package)
     except ModuleNotFoundError as error:
-        msg = f"{there[0]} cannot be imported: it needs {error.name}"
+        msg = f"{package} cannot be imported: it needs {error.name}"
         raise MissingExtraError(msg, hint="pip install 'vedette[gpu]'") from error
     except (ImportError, OSError, RuntimeError) as error:  # a library of CUDA that is missing or too old
-        msg = f"{there[0]} is installed, but cannot be imported: {error}"
+        msg = f"{package} is installed, but cannot be imported: {error}"
         raise EngineError(msg, hint="its CUDA libraries and the driver have to fit its version") from error
-    return TensorRt(module=module, flavour=PACKAGES[there[0]], version=str(module.__version__))
+    return TensorRt(module=module, flavour=PACKAGES[package], version=str(module.__version__))
 
 
 class Said:

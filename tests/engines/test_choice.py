@@ -87,6 +87,27 @@ class TestChoice:
         assert backend == chosen
         assert reason.startswith(f"auto: {why}")
 
+    @pytest.mark.parametrize(
+        ("packages", "chosen", "said"),
+        [
+            ("tensorrt", "torch", "auto: NVIDIA RTX A2000, tensorrt is installed, but cannot be imported: libcudart"),
+            ("tensorrt tensorrt_rtx", "tensorrt", "auto: NVIDIA RTX A2000 with TensorRT-RTX 1"),
+        ],
+    )
+    def test_tensorrt_that_cannot_be_imported_leaves_the_gpu_to_what_can(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packages: str, chosen: str, said: str
+    ) -> None:
+        (tmp_path / "tensorrt.py").write_text("raise ImportError('libcudart.so.12: cannot open\\nsearched: …')")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+        machine(monkeypatch, "openvino", "torch", *packages.split(), gpus=(GPU,))
+
+        backend, why = choice.choose(ModelOptions(path="m.onnx"), FLOAT)
+
+        assert backend == chosen
+        assert why.startswith(said)
+        assert "\n" not in why
+
     @pytest.mark.parametrize(("name", "chosen"), [("m.engine", "tensorrt"), ("m.plan", "tensorrt"), ("m.pth", "torch")])
     def test_file_that_one_runtime_alone_runs_is_run_by_it(self, name: str, chosen: str) -> None:
         assert choice.choose(ModelOptions(path=name), FLOAT)[0] == chosen
