@@ -1,7 +1,8 @@
 """Engines that were built before: found again, or built anew when anything that they depend on differs.
 
-One file for each model and kind of GPU, in the user's cache folder; the reason for a new build is logged. Processes
-that build the same engine at the same time each write it whole; the last one stays.
+One file for each model and kind of GPU (by its name, too: those of one sm would overwrite each other's), in the user's
+cache folder; the reason for a new build is logged. Processes that build the same engine at the same time each write it
+whole; the last one stays.
 """
 
 from __future__ import annotations
@@ -33,7 +34,14 @@ def engine_path(folder: Path, file: ModelFile, wanted: Wanted) -> Path:
     place = hashlib.sha256(str(Path(file.path).resolve()).encode()).hexdigest()[:8]
     kind = wanted.flavour.lower().replace(" ", "-")
     most = f"b{wanted.batches[2]}"
-    return folder / f"{Path(file.path).stem}-{place}-{kind}-{wanted.sm}-{wanted.precision}-{most}.engine"
+    return folder / f"{Path(file.path).stem}-{place}-{kind}-{_gpu(wanted)}-{wanted.precision}-{most}.engine"
+
+
+def _gpu(wanted: Wanted) -> str:
+    """The kind of GPU in a file's name: its sm, and its own name where an engine is for no other of that sm."""
+    if not wanted.gpu:
+        return wanted.sm
+    return f"{wanted.sm}-{hashlib.sha256(wanted.gpu.encode()).hexdigest()[:8]}"
 
 
 def ensure_engine(
@@ -83,7 +91,7 @@ def build_engine(
             size_wh=spec.input.size,
             batches=Batches(least=wanted.batches[0], best=wanted.batches[1], most=wanted.batches[2]),
             capability=capability if api.builds_for_others else None,
-            timing_cache=folder / f"{wanted.sm}.timings",
+            timing_cache=folder / f"{_gpu(wanted)}.timings",
             progress=progress or _log_progress,
         )
     return manifest_for(wanted, file, spec, plan.inputs, plan.outputs, plan.data), plan.data
