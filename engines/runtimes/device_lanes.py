@@ -8,6 +8,7 @@ the same lanes on a device that is the host's memory.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -168,6 +169,7 @@ class DeviceLane(Lane):
         stream = self._stream
         try:
             with stream.here():
+                self._await()  # before the run begins: waiting for decoders is no work of the engine's
                 stream.begin()
                 with stream.named("vedette: input"):
                     copied = self._fill(count)
@@ -182,8 +184,12 @@ class DeviceLane(Lane):
                     self._bytes = copied, self._fetch(outputs, count)
                 stream.end()
         except RuntimeError as error:
+            self._abandon()
             msg = f"the GPU did not start a run: {one_line(error)}"
             raise EngineError(msg) from error
+        except EngineError:
+            self._abandon()
+            raise
 
     def finish(self) -> tuple[Outputs, int]:
         try:
@@ -226,6 +232,13 @@ class DeviceLane(Lane):
             to_host_bytes=self._bytes[1],
         )
 
+    def _abandon(self) -> None:
+        """A run failed half-way: wait for what was begun of it, which reads from the buffer that is handed back."""
+        with contextlib.suppress(RuntimeError):  # a device that fails has said so already
+            with self._stream.here():
+                self._stream.end()
+            self._stream.wait()
+
     # What a lane does before and after the network, on its stream; and what it then has for whoever waits.
 
     def _input_type(self) -> torch.dtype:
@@ -234,6 +247,9 @@ class DeviceLane(Lane):
     def _prepare(self, outputs: Given) -> None:
         """Take what `_fetch` needs; `outputs` are those of the largest batch."""
         self._back = {name: self._device.pinned(tuple(given.shape), given.dtype) for name, given in outputs.items()}
+
+    def _await(self) -> None:
+        """Have the stream wait for whoever writes what the run reads."""
 
     def _fill(self, count: int) -> int:
         """Copy what the device has to have; how many bytes."""

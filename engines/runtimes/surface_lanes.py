@@ -119,9 +119,16 @@ class SurfaceLane(DeviceLane):
         try:
             return super().finish()
         finally:
-            # The device has read them: their decoders may have them again.
-            self._surfaces.clear()
-            self._placements.clear()
+            self._forget()
+
+    def _abandon(self) -> None:
+        super()._abandon()
+        self._forget()
+
+    def _forget(self) -> None:
+        """The device has read them: their decoders may have them again."""
+        self._surfaces.clear()
+        self._placements.clear()
 
     def _input_type(self) -> torch.dtype:
         """The kernel writes what the network takes, whatever that is."""
@@ -146,6 +153,10 @@ class SurfaceLane(DeviceLane):
         # The rest of the memory is the network's own, which may give another address for each size of batch.
         self._memory = {name: tensor.data_ptr() for name, tensor in self._scratch.items()}
 
+    def _await(self) -> None:
+        if self._surfaces:
+            self._stream.after_decoder()
+
     def _fill(self, count: int) -> int:
         records = [self._surfaces[slot][0] for slot in sorted(self._surfaces) if slot < count]
         copied = self._orders.write(records, [self._placements[slot] for slot in range(count)])
@@ -158,7 +169,6 @@ class SurfaceLane(DeviceLane):
 
     def _preprocess(self) -> None:
         if self._pictures:
-            self._stream.after_decoder()
             self._launch(
                 self._kernels.preprocess,
                 preprocess_launch(

@@ -221,6 +221,41 @@ class TestSurfaces:
         assert stream.waited_for_decoders == 0
         found_in(engine, [SurfaceAvPicture(frame(THINGS))])
         assert stream.waited_for_decoders == 1
+        assert stream.order[-2:] == ["after decoder", "begin"]  # a decoder's time is not the engine's
+
+    @pytest.mark.parametrize("error", [RuntimeError("CUDA error: out of memory"), EngineError("a kernel was refused")])
+    def test_run_that_fails_half_way_is_waited_for_and_keeps_no_frames(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        engine = Host().surfaces(lanes=1)
+        (lane,) = engine._lanes
+        assert isinstance(lane, SurfaceLane)
+        stream: Any = lane._stream
+        buffer = engine.acquire()
+        assert buffer is not None
+        picture = Watched(frame(THINGS))
+        owner = weakref.ref(picture.owner)
+        Preprocess(COLOURS).write(picture, buffer, 0)
+        del picture
+        held: list[bool] = []
+
+        def failing(*_: object) -> None:
+            raise error
+
+        def wait() -> int:
+            held.append(owner() is not None)
+            return 0
+
+        monkeypatch.setattr(lane._graphs, "run", failing)
+        monkeypatch.setattr(stream, "wait", wait)
+
+        with pytest.raises(EngineError, match=r"out of memory|was refused"):
+            engine.submit(buffer, 1)
+
+        assert held == [True]  # while the device may still read
+        assert owner() is None
+        with pytest.raises(EngineError, match="slot 0 of 1 was submitted without a picture"):
+            engine.submit(buffer, 1)
 
     def test_what_a_profiler_is_shown_has_names(self) -> None:
         engine = Host().surfaces(lanes=1)

@@ -22,7 +22,8 @@ class HostStream:
     handle = 0
 
     def __init__(self) -> None:
-        self.runs = self.waited_for_decoders = self.captures = self.replays = 0
+        self.runs = self.waited_for_decoders = self.captures = self.replays = self.waits = 0
+        self.order: list[str] = []
         self.refuses: str | None = None
         self.names: list[str] = []
         self._began_ns = self._ended_ns = 0
@@ -36,6 +37,7 @@ class HostStream:
         return nullcontext()
 
     def begin(self) -> None:
+        self.order.append("begin")
         self._began_ns = time.monotonic_ns()
         self._marks_ns = []
 
@@ -62,8 +64,10 @@ class HostStream:
 
     def after_decoder(self) -> None:
         self.waited_for_decoders += 1
+        self.order.append("after decoder")
 
     def wait(self) -> int:
+        self.waits += 1
         return self._ended_ns - self._began_ns
 
     def marked(self) -> tuple[float, ...]:
