@@ -7,7 +7,8 @@ model train`. The clock is the caller's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,16 +108,16 @@ def train(
     saved = load_run(out / "last.pth") if resume else None
     if saved is not None:
         options = saved[1]
-    teachers = open_teachers(options, materials)
-    check_names(materials, teachers)
-    samples, batches, problems = _batches(options, materials, teachers.host, say)
-    network, start = first_network(options, materials.init if saved is None else None)
-    student = _student(options, network, samples, device, teachers)
+    with _memory_said(materials.device):
+        teachers = open_teachers(options, materials)
+        check_names(materials, teachers)
+        samples, batches, problems = _batches(options, materials, teachers.host, say)
+        network, start = first_network(options, materials.init if saved is None else None)
+        student = _student(options, network, samples, device, teachers)
+        if saved is not None:
+            student.load(saved[0])
     say(f"{start}; {len(samples)} pictures, {batches.steps_per_epoch} steps an epoch")
-    where = _Where()
-    if saved is not None:
-        student.load(saved[0])
-        where = msgspec.convert(saved[2], _Where)
+    where = _Where() if saved is None else msgspec.convert(saved[2], _Where)
     validation = [in_classes(one, options.classes, materials.names) for one in materials.validation]
     for one in validation:
         if not has_objects(halves(one)[0]):
@@ -126,14 +127,21 @@ def train(
     evaluators = [Evaluator(half, options.sizes[0]) for half, _ in map(halves, validation) if has_objects(half)]
 
     loop = _Loop(options, student, batches, evaluators, where, out, now_ns, say)
-    try:
+    with _memory_said(materials.device):
         if evaluators and materials.init is not None and where.step == 0:
             loop.begin()
         loop.run(most_steps, moved)
+        return _report(options, validation, out, start, where, problems, device)
+
+
+@contextmanager
+def _memory_said(device: str) -> Iterator[None]:
+    """Memory of the device that is used up within is one line. Raises UsageError."""
+    try:
+        yield
     except torch.OutOfMemoryError as error:
-        msg = f"{materials.device} has too little memory: {str(error).splitlines()[0][:200]}"
+        msg = f"{device} has too little memory: {str(error).splitlines()[0][:200]}"
         raise UsageError(msg, hint="lower --batch or --size") from error
-    return _report(options, validation, out, start, where, problems, device)
 
 
 def _batches(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from engines.datasets import open_dataset
-from engines.train import Materials, TrainOptions, train
+from engines.train import Materials, TrainOptions, job, train
 from engines.train.batches import Batch, Batches
 from engines.train.checkpoints import load_run, save_weights
 from engines.train.evaluate import Evaluator
@@ -33,7 +33,7 @@ from tests.engines.train.teacher_files import shuffling_teacher
 from tests.support.datasets import coco_set, random_things, write_picture
 from tests.support.models import CLASSES
 from vedette.cli.main import main
-from vedette.errors import ModelError
+from vedette.errors import ModelError, UsageError
 
 NOW = SystemClock().mono_ns
 SMALL: dict[str, Any] = {"arch": "n", "classes": CLASSES, "sizes": ((96, 64),), "batch": 2, "threads": 1, "epochs": 4}
@@ -310,6 +310,23 @@ def test_what_is_wrong_is_one_line(
     assert expected in err
     assert "Traceback" not in err
     assert len(err.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("where", ["DeviceBatches", "Student"])
+def test_memory_that_is_used_up_before_the_first_step_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        msg = "CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …"
+        raise torch.OutOfMemoryError(msg)
+
+    monkeypatch.setattr(job, where, full)
+    monkeypatch.setattr(job, "fits", lambda *_: True)
+    options = TrainOptions(arch="n", classes=CLASSES, sizes=((96, 64),), batch=2, epochs=1, threads=1)
+    data = open_dataset(coco_set(tmp_path / "set", 2, sizes=((96, 64),)))
+
+    with pytest.raises(UsageError, match=r"^cpu has too little memory: CUDA out of memory\. Tried .* GiB\.$"):
+        train(options, Materials(data=data, on_device=True), tmp_path / "out", now_ns=SystemClock().mono_ns)
 
 
 def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
