@@ -1,7 +1,8 @@
 """What turns `*.cu` into machine code for one GPU: pycuda's compiler (nvcc) where it is, else NVRTC by cuda-bindings.
 
 In:  a kernel file of this folder. Out: a cubin, which `loader.py` loads. Neither needs a GPU to compile.
-Both come with the extra `gpu`; pycuda is preferred only with nvcc beside it, since it calls that. Whatever compiled
+Both come with the extra `gpu`; pycuda is preferred only with nvcc beside it, since it calls that, and what nvcc
+refuses NVRTC is asked for. Whatever compiled
 it, a kernel is loaded and started in one way (`loader.py`), on streams and memory that torch owns: pycuda has no way
 to start a kernel on a stream that it did not make, which is why `SourceModule` is not used as a whole.
 """
@@ -9,6 +10,7 @@ to start a kernel on a stream that it did not make, which is why `SourceModule` 
 from __future__ import annotations
 
 import importlib
+import logging
 import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vedette.errors import EngineError, MissingExtraError
+
+logger = logging.getLogger(__name__)
 
 HINT = "pip install 'vedette[gpu]'"
 
@@ -52,6 +56,31 @@ class Nvcc:
             said = getattr(error, "stderr", None) or str(error)
             raise _failed(source, "nvcc", str(said)) from error
         return image
+
+
+class NvccElseNvrtc:
+    """nvcc, and for what it refuses NVRTC, if that is there: an old toolkit on PATH does not know a new GPU's sm.
+
+    Raises MissingExtraError where pycuda cannot be imported.
+    """
+
+    def __init__(self) -> None:
+        self._first = Nvcc()
+        self.name = self._first.name
+
+    def compile(self, source: Path, capability: Capability, flags: Sequence[str] = ()) -> bytes:
+        try:
+            return self._first.compile(source, capability, flags)
+        except EngineError as error:
+            if not _there("cuda.bindings"):
+                raise
+            try:
+                image = Nvrtc().compile(source, capability, flags)
+            except (EngineError, MissingExtraError) as other:
+                msg = f"{error.message}; {other.message}"
+                raise EngineError(msg) from error
+            logger.warning("%s; NVRTC compiled it", error.message)
+            return image
 
 
 class Nvrtc:
@@ -95,7 +124,7 @@ class Nvrtc:
 def find_compiler() -> Compiler:
     """The one that is there. Raises MissingExtraError if none is."""
     if _there("pycuda") and shutil.which("nvcc") is not None:
-        return Nvcc()
+        return NvccElseNvrtc()
     if _there("cuda.bindings"):
         return Nvrtc()
     msg = "the kernels of engines/cuda need pycuda with nvcc, or cuda-bindings, to be compiled; neither is installed"

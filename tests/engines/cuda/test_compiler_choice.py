@@ -59,7 +59,7 @@ def test_pycuda_with_its_compiler_is_preferred(machine: Path) -> None:
 
     compiler = find_compiler()
 
-    assert type(compiler) is Nvcc
+    assert compiler.name == "pycuda"
     assert compiler.compile(HERE / "nms.cu", (9, 0), FLAGS) == (HERE / "nms.cu").read_bytes()
     assert sys.modules["pycuda.compiler"].asked == [  # as pycuda's documentation names them
         {"options": ["-std=c++17", *FLAGS], "no_extern_c": True, "arch": "sm_90"}
@@ -73,7 +73,34 @@ def test_what_nvcc_says_is_one_line(machine: Path, tmp_path: Path) -> None:
     source.write_text("no such thing")
 
     with pytest.raises(EngineError, match=r"broken\.cu does not compile with nvcc: kernel\.cu\(7\): error: missing$"):
+        Nvcc().compile(source, (8, 6))
+
+
+def test_what_neither_compiles_is_said_by_both(machine: Path, tmp_path: Path) -> None:
+    with_pycuda(machine)
+    with_nvcc(machine)
+    source = tmp_path / "broken.cu"
+    source.write_text("no such thing")
+
+    with pytest.raises(
+        EngineError, match=r"with nvcc: \S+ error: missing; broken\.cu does not compile with NVRTC \S+: "
+    ):
         find_compiler().compile(source, (8, 6))
+
+
+def test_gpu_that_nvcc_is_too_old_for_is_compiled_for_by_nvrtc(
+    machine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_pycuda(machine, PYCUDA.replace('"no such thing" in source', 'options["arch"] == "sm_90"'))
+    with_nvcc(machine)
+    source = tmp_path / "kernel.cu"
+    source.write_text('extern "C" __global__ void nothing() {}')
+
+    image = find_compiler().compile(source, (9, 0))
+
+    assert image[:4] == b"\x7fELF"
+    assert "kernel.cu does not compile with nvcc" in caplog.text
+    assert "NVRTC compiled it" in caplog.text
 
 
 @pytest.mark.parametrize("missing", ["pycuda", "nvcc"])
