@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 import msgspec
@@ -11,6 +9,7 @@ import onnx
 
 from engines.spec import ModelSpec, spec_path
 from vedette.errors import ModelError
+from vedette.whole_file import whole_file
 
 _SPEC_KEY = "vedette"
 
@@ -32,14 +31,10 @@ def save_onnx(model: onnx.ModelProto, out: Path, spec: ModelSpec | None = None) 
         own = msgspec.structs.replace(spec, sha256="", gate=None, unverified=False)
         kept = {entry.key: entry.value for entry in model.metadata_props}
         onnx.helper.set_model_props(model, kept | {_SPEC_KEY: msgspec.json.encode(own).decode()})
-    part = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        part.write_bytes(model.SerializeToString())
-        part.replace(out)
+        with whole_file(out) as part:
+            part.write_bytes(model.SerializeToString())
     except OSError as error:
         msg = f"{out}: cannot be written: {error.strerror}"
         raise ModelError(msg, hint="give --out another place, or make room") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
     return out

@@ -6,7 +6,6 @@ the message of its `seq`. The result is written beside its destination and renam
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -30,6 +29,7 @@ from stages.source.picture import AvPicture
 from vedette.errors import PictureError, SourceError, UsageError
 from vedette.messages import FrameMessage
 from vedette.secrets import SecretUrl
+from vedette.whole_file import whole_file
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many frames are done, and how many there are, if that is known."""
@@ -60,13 +60,11 @@ def annotate(
     expected = round(info.duration_s * info.fps) if info.duration_s and info.fps else None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-            found = Path(folder) / "messages.jsonl"
+        with whole_file(out) as part:
+            found = part.with_name("messages.jsonl")
             _look(options, model, track, found, clock, expected, progress)
             messages, tracks = _read(found)
-            part = Path(folder) / f"part{out.suffix}"
             frames = _draw(options, messages, part, clock, info.fps, expected, progress)
-            part.replace(out)
     except OSError as error:
         msg = f"OUT: {out} cannot be written: {error.strerror}"
         raise UsageError(msg, hint="choose another place, or make room there") from error

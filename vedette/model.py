@@ -12,7 +12,6 @@ Pictures go through the same letterbox, network, heads and suppression as the fr
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from engines.weights import find_model
 from pipeline.clock import SystemClock
 from stages.suppress import Suppress
 from vedette.errors import DataError, EngineError, PictureError, UsageError
+from vedette.whole_file import write_whole
 
 if TYPE_CHECKING:
     from engines.validate import ApReport
@@ -124,10 +124,7 @@ class Prediction:
             msg = f"{path}: expected the ending of a picture's format, got {path.suffix or 'none'}"
             raise UsageError(msg, hint="name it .jpg or .png")
         try:
-            with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-                part = Path(folder) / path.name
-                part.write_bytes(coded.tobytes())
-                part.replace(path)
+            write_whole(path, coded.tobytes())
         except OSError as error:
             msg = f"{path} cannot be written: {error.strerror}"
             raise UsageError(msg) from error

@@ -6,7 +6,6 @@ Importing this needs matplotlib, which draws into a file, without a display.
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from engines.bench.report import Row
 from vedette.errors import UsageError
+from vedette.whole_file import whole_file
 
 _COLOURS = {"openvino": "#0068b5", "onnxruntime": "#7a4bc4", "torch": "#d9481c", "tensorrt": "#5a9e00"}
 _MARKS = {"fp32": "o", "bf16": "s", "fp16": "D", "int8": "^", "nncf-int8": "v"}
@@ -82,12 +82,10 @@ def plot(rows: Sequence[Row], out: Path, *, title: str) -> None:
     figure.legend(fontsize=8, loc="outside right upper")
     try:
         with (
-            tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder,
+            whole_file(out) as part,
             mpl.rc_context({"svg.hashsalt": "vedette"}),
         ):
-            part = Path(folder) / out.name
             figure.savefig(part, dpi=120)
-            part.replace(out)
     except (OSError, ValueError) as error:
         msg = f"--plot: {out} cannot be written: {error}"
         raise UsageError(msg, hint="name it .png, .svg or .pdf") from error

@@ -18,6 +18,7 @@ from engines.train.options import TrainOptions
 from engines.types import SizeWH
 from engines.yolo_nas import YoloNas
 from vedette.errors import ModelError
+from vedette.whole_file import whole_file
 
 _FORMAT = 1
 # What torch.load raises for files that are not its own, and what looking into others does.
@@ -84,14 +85,11 @@ def processing(classes: tuple[str, ...], size_wh: SizeWH) -> dict[str, Any]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         msg = f"{path}: cannot be written: {error.strerror}"
         raise ModelError(msg) from error

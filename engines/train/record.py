@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vedette.errors import UsageError
+from vedette.whole_file import write_whole
 
 COLUMNS = (
     "step", "epoch", "seconds", "rate", "images_per_s", "loss", "classes", "boxes", "bins", "distill", "features",
@@ -60,10 +61,8 @@ def _series(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
 
 
 def _whole(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        write_whole(path, content)
     except OSError as error:
         msg = f"{path}: cannot be written: {error.strerror}"
         raise UsageError(msg) from error

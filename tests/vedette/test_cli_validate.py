@@ -145,7 +145,7 @@ def test_parts_of_the_data_are_counted_apart(model: Path, data: Path, capsys: py
         (["--map", "red"], "--map: expected NAME=NAME"),
         (["--map", "rde=blue"], "--map: neither the model nor the data set has a class 'rde'"),
         (["--data", "none.json"], "none.json: no such file or folder"),
-        (["--json", "no/such/folder/out.json"], "--json: no/such/folder/out.json cannot be written"),
+        (["--json", "/proc/none/out.json"], "--json: /proc/none/out.json cannot be written"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

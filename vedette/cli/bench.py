@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vedette.cli.bench_faults import register_faults
 from vedette.cli.bench_isolation import register_isolation
 from vedette.cli.bench_staleness import register_staleness
+from vedette.cli.json_file import check_writable, write_json
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run_pipeline(arguments: argparse.Namespace) -> int:
-    import msgspec
-
     from pipeline.bench.measure import bench
 
     for option, value in (("--seconds", arguments.seconds), ("--paced-seconds", arguments.paced_seconds)):
@@ -89,16 +88,14 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
         command=command,
         progress=lambda line: print(line, file=sys.stderr),
     )
-    if arguments.json is not None:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     for line in table(report):
         print(line)
+    if arguments.json is not None:
+        write_json(arguments.json, report)
     return 0
 
 
 def run_synthetic(arguments: argparse.Namespace) -> int:
-    import msgspec
-
     from engines.options import ModelOptions
     from engines.weights import find_model
     from pipeline.bench.synthetic import bench_synthetic
@@ -117,28 +114,15 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
         command=shlex.join(["vedette", *sys.argv[1:]]),
         progress=lambda line: print(line, file=sys.stderr),
     )
-    if arguments.json is not None:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     for time, cpu_ms in report.cpu_ms.items():
         found = "".join(
             f"   {kind} {part.found}/{part.expected} = {part.recall:.2f}"
             for kind, part in report.recall.get(time, {}).items()
         )
         print(f"{time:<6} {cpu_ms:5.2f} ms of CPU a frame{found}")
+    if arguments.json is not None:
+        write_json(arguments.json, report)
     return 0
-
-
-def check_writable(path: Path | None) -> None:
-    """Say now that the report cannot be written, not after minutes of measuring. Raises UsageError."""
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        msg = f"--json: {path} cannot be written: {error.strerror}"
-        raise UsageError(msg) from error
 
 
 def table(report: Report) -> list[str]:

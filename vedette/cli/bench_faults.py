@@ -56,7 +56,7 @@ def register_faults(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_faults(arguments: argparse.Namespace) -> int:
     from pipeline.bench.faults.schedule import ALL, ENDING, MOUNTED, draw
-    from vedette.cli.bench import check_writable
+    from vedette.cli.json_file import check_writable
 
     if not 0.1 <= arguments.minutes <= 1440:
         msg = f"--minutes: expected a number from 0.1 to 1440, got {arguments.minutes:g}"
@@ -81,7 +81,7 @@ def run_faults(arguments: argparse.Namespace) -> int:
             print(fault)
         return 0
     check_writable(arguments.json)
-    check_writable(arguments.plot)
+    check_writable(arguments.plot, option="--plot")
     if arguments.keep is not None and arguments.keep.exists() and any(arguments.keep.iterdir()):
         msg = f"--keep: {arguments.keep} exists already and is not an empty folder"
         raise UsageError(msg, hint="what an earlier run left in its spool and its Redis would be taken for this one's")

@@ -58,7 +58,7 @@ def run_isolation(arguments: argparse.Namespace) -> int:
     from pipeline.bench.shares.isolation import KINDS, Plan, bench_isolation
     from pipeline.bench.shares.report import encode
     from pipeline.clock import SystemClock
-    from vedette.cli.bench import check_writable
+    from vedette.cli.json_file import check_writable
 
     if not 1 <= arguments.seconds <= 600:
         msg = f"--seconds: expected a number from 1 to 600, got {arguments.seconds:g}"

@@ -61,7 +61,7 @@ def run_staleness(arguments: argparse.Namespace) -> int:
     from pipeline.bench.shares.report import encode
     from pipeline.bench.shares.staleness import MOST_CAMERAS, Plan, bench_staleness
     from pipeline.clock import SystemClock
-    from vedette.cli.bench import check_writable
+    from vedette.cli.json_file import check_writable
 
     for option, value, least, most in (
         ("--seconds", arguments.seconds, 1, 3600),

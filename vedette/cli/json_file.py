@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from vedette.errors import UsageError
+from vedette.whole_file import check_place, write_whole
 
 
-def check_writable(path: Path | None) -> None:
-    """Say before the work, not after it, that a report will have no place. Raises UsageError."""
-    if path is not None and not path.parent.is_dir():
-        msg = f"--json: {path} cannot be written: {path.parent} is no folder"
-        raise UsageError(msg)
+def check_writable(path: Path | None, *, option: str = "--json", into: bool = True) -> None:
+    """Say before the work, not after it, that a report will have no place. Raises UsageError.
+
+    `into`: what is written may go into a device or a pipe, too.
+    """
+    if path is None:
+        return
+    try:
+        check_place(path, into=into)
+    except OSError as error:
+        raise _refused(path, error, option=option) from error
 
 
 def write_json(path: Path, report: object) -> None:
     """Write what msgspec can encode. Raises UsageError if the file cannot be written."""
     import msgspec
 
-    content = msgspec.json.format(msgspec.json.encode(report), indent=2)
+    write_report(path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+
+
+def write_report(path: Path, content: bytes) -> None:
+    """Write what is encoded already. Raises UsageError if the file cannot be written."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            part = Path(folder) / path.name
-            part.write_bytes(content + b"\n")
-            part.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        msg = f"--json: {path} cannot be written: {error.strerror}"
-        raise UsageError(msg) from error
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError, *, option: str = "--json") -> UsageError:
+    return UsageError(f"{option}: {path} cannot be written: {error.strerror}")

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
+from vedette.cli.json_file import write_report
+
 EXIT_BROKEN = 1
 
 
@@ -16,8 +18,8 @@ def let_sigterm_unwind() -> None:
 
 def conclude(report: bytes, path: Path | None, lines: Iterable[str], *, held: bool) -> int:
     """Write the report, say it in words; returns the exit status."""
-    if path is not None:
-        path.write_bytes(report)
     for line in lines:
         print(line)
+    if path is not None:
+        write_report(path, report)
     return 0 if held else EXIT_BROKEN

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.bench.faults.report import FaultReport
 from vedette.errors import MissingExtraError, UsageError
+from vedette.whole_file import write_whole
 
 _KINDS = ("camera", "redis", "lease", "disk", "process", "host")
 _BINS = 60
@@ -50,10 +51,8 @@ def plot_growth(report: FaultReport, out: Path) -> None:
         faults.set_xlabel("minutes")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None})
-    part = out.with_name(f".{out.name}.part")
     try:
-        part.write_bytes(drawn.getvalue())
-        part.replace(out)
+        write_whole(out, drawn.getvalue())
     except OSError as error:
         msg = f"--plot: {out} cannot be written: {error.strerror}"
         raise UsageError(msg) from error

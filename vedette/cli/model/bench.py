@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.json_file import check_writable, write_json
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +59,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status 0 if anything could be measured, else 2."""
-    import msgspec
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from engines.bench.prepare import PRECISIONS, RUNTIMES
@@ -98,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print("\n".join(table(report)))
     if arguments.json is not None:
-        _write(arguments.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        write_json(arguments.json, report)
     if arguments.plot is not None:
         from engines.bench.frontier import plot
 
@@ -156,18 +153,8 @@ def _check(arguments: argparse.Namespace) -> None:
         if value is not None and not 1 <= value <= most:
             msg = f"{option}: expected a whole number from 1 to {most}, got {value}"
             raise UsageError(msg)
-    for option, path in (("--json", arguments.json), ("--plot", arguments.plot)):
-        if path is None:
-            continue
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        except OSError as error:
-            msg = f"{option}: {path} cannot be written: {error.strerror}"
-            raise UsageError(msg) from error
+    check_writable(arguments.json)
+    check_writable(arguments.plot, option="--plot", into=False)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -224,11 +211,3 @@ def _accuracy(arguments: argparse.Namespace) -> Callable[[Candidate], float | No
         raise UsageError(msg, hint="expected COCO JSON or a YOLO folder with labels")
     threads, now_ns = arguments.threads, SystemClock().mono_ns
     return lambda candidate: measured_ap(candidate, dataset, threads=threads, now_ns=now_ns)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        part.write_bytes(content)
-        part.replace(path)
