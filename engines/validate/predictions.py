@@ -146,10 +146,13 @@ class _Work:
                 self._submit(batch)
             while self._in_flight:
                 self._take_back()
-        finally:
-            while self._in_flight:  # after a failure: the engine is the caller's, and gets all its buffers back
+        except Exception:
+            # The engine is the caller's, and gets all its buffers back. Not after ^C, which may have come in the midst
+            # of `completed`: the buffer that was on its way to us would be waited for until doomsday.
+            while self._in_flight:
                 completion, _ = self._next()
                 self._engine.release(completion.buffer)
+            raise
         return [self._found[index] for index in range(len(self._images))]
 
     def _pictures(self) -> Iterator[tuple[int, Picture]]:

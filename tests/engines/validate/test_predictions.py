@@ -113,6 +113,22 @@ def test_a_submission_that_is_refused_ends_the_pass(tmp_path: Path) -> None:
     assert engine.free == 2
 
 
+def test_an_interrupt_while_a_buffer_comes_back_waits_for_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ScriptedEngine(buffers=2)
+    completed, calls = engine.completed, []
+
+    def interrupted() -> None:
+        calls.append(completed())
+        assert len(calls) == 1, "asked once more for what it has lost"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(engine, grey_images(tmp_path, [10, 20, 30, 40]))
+
+
 def test_a_closed_engine_is_an_error(tmp_path: Path) -> None:
     engine = ScriptedEngine()
     engine.close()
