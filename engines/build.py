@@ -91,6 +91,12 @@ def build(request: BuildRequest, *, now_ns: Callable[[], int], begin: Begin) -> 
         msg = f"--out: {request.out_dir} cannot be written: {error.strerror}"
         raise UsageError(msg) from error
     with work as folder:
+        for form in ("fp16",) if request.precision == "fp16" else ("int8-unsigned", "int8-signed"):
+            kept = request.out_dir / f"{request.name}-{form}.onnx"
+            for path in (kept, spec_path(kept)):
+                if path.is_dir():
+                    msg = f"--out: {path} cannot be written: it is a folder"
+                    raise UsageError(msg, hint="remove it, or give --name another name")
         quantized, used = None, frozenset[str]()
         paths: dict[Form, Path]
         if request.precision == "fp16":

@@ -19,7 +19,7 @@ from engines.spec import find_spec
 from engines.validate.gate import GateLimits
 from stages.source.synthetic.dataset import write_dataset
 from stages.source.synthetic.options import parse_synthetic
-from vedette.errors import DataError
+from vedette.errors import DataError, UsageError
 
 SEED = Path(engines.__file__).parent / "weights" / "vedette-n-seed_416x256.onnx"
 HELD_OUT = 24
@@ -105,6 +105,17 @@ def test_a_file_that_fails_is_not_kept(request_for: BuildRequest) -> None:
     assert [file.path for file in report.files] == [None, None]
     assert all(file.gate is not None and "gate failed" in file.gate.line() for file in report.files)
     assert list(request_for.out_dir.iterdir()) == []
+
+
+def test_a_folder_of_the_outputs_name_is_refused_before_the_work(request_for: BuildRequest) -> None:
+    (request_for.out_dir / "street-int8-signed.onnx").mkdir(parents=True)
+    told: list[tuple[str, int]] = []
+
+    with pytest.raises(UsageError, match=r"street-int8-signed\.onnx cannot be written: it is a folder"):
+        built(request_for, told)
+
+    assert told == []
+    assert [path.name for path in request_for.out_dir.iterdir()] == ["street-int8-signed.onnx"]
 
 
 def test_too_few_pictures_left_for_the_gate_leave_nothing_behind(request_for: BuildRequest) -> None:
