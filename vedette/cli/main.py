@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from vedette import __version__
+from vedette.cli.verdict import let_sigterm_unwind
 from vedette.errors import MissingExtraError, UsageError, VedetteError
 from vedette.secrets import scrub
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 # Each module has `register(subparsers)`, which adds its parser and sets `run` to a function of the parsed arguments
 # that returns the exit status. The modules import nothing heavy until they run.
 COMMANDS = ("run", "check", "tail", "annotate", "synth", "bench", "model", "demo")
+
+# What SIGTERM ends in an order of its own.
+_OWN_SIGTERM = ("run", "demo")
 
 EXIT_OWN_FAULT = 70
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -162,7 +166,10 @@ def entry(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> N
     A thread that is left behind in native code (a decoder in the network, a network in OpenVINO) must not meet the end
     of the interpreter, which aborts the process («terminate called without an active exception», exit status 134).
     """
-    status = main(argv, clock=clock)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in COMMANDS and words[0] not in _OWN_SIGTERM:
+        let_sigterm_unwind()  # what is half made is taken away, as after ^C
+    status = main(words, clock=clock)
     if any(thread.daemon for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
