@@ -7,6 +7,7 @@ model train`. The clock is the caller's.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ def train(
     `most_steps` ends the run early, to be resumed; `moved` is told how much is done, `say` gets lines for people.
     Raises DataError, ModelError, UsageError, DivergedError.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    _make_folder(out, resume=resume)
     device = torch.device(materials.device)
     if device.type == "cpu":
         torch.set_num_threads(options.threads)
@@ -142,6 +143,24 @@ def _memory_said(device: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         msg = f"{device} has too little memory: {str(error).splitlines()[0][:200]}"
         raise UsageError(msg, hint="lower --batch or --size") from error
+
+
+def _make_folder(out: Path, *, resume: bool) -> None:
+    """The folder of a run. Another run that is in it cost hours: only --resume may write there."""
+    if not resume:
+        for name in ("last.pth", "best.pth"):
+            if (out / name).exists():
+                more = "--resume goes on with it; else give another --out" if name == "last.pth" else "give another one"
+                msg = f"--out: expected a folder without a run in it, got {out}, which has {name}"
+                raise UsageError(msg, hint=more)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"--out: expected a folder that can be written, got {out}: {error.strerror}"
+        raise UsageError(msg) from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        msg = f"--out: expected a folder that can be written, got {out}"
+        raise UsageError(msg)
 
 
 def _batches(

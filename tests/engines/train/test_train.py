@@ -329,6 +329,32 @@ def test_memory_that_is_used_up_before_the_first_step_is_one_line(
         train(options, Materials(data=data, on_device=True), tmp_path / "out", now_ns=SystemClock().mono_ns)
 
 
+@pytest.mark.parametrize(("name", "hint"), [("last.pth", "--resume goes on with it"), ("best.pth", "another one")])
+def test_a_run_that_is_there_already_is_not_written_over(
+    tmp_path: Path, name: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = coco_set(tmp_path / "set", 2), tmp_path / "run"
+    out.mkdir()
+    (out / name).write_bytes(b"hours of work")
+    assert main(["model", "train", str(data), "--out", str(out), *QUICK]) == 2
+    err = capsys.readouterr().err
+    assert f"--out: expected a folder without a run in it, got {out}, which has {name}" in err
+    assert hint in err
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_bytes() == b"hours of work"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither in the place of a file nor below one: root, too, cannot do that."""
+    data, file = coco_set(tmp_path / "set", 2), tmp_path / "file"
+    file.write_text("")
+    for out in (file, file / "run"):
+        assert main(["model", "train", str(data), "--out", str(out), *QUICK]) == 2
+        err = capsys.readouterr().err
+        assert f"--out: expected a folder that can be written, got {out}: " in err
+        assert len(err.splitlines()) <= 3
+
+
 def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = coco_set(tmp_path / "set", 2)
     words = ["model", "train", str(data), "--out", str(tmp_path / "run")]
