@@ -187,6 +187,7 @@ def _image(
         ),
         labelled=frozenset(labelled),
         part=image.source,
+        id=str(image.id),
     )
 
 

@@ -67,6 +67,7 @@ class Image:
 
     `labelled` are the classes of which *every* object in it has a box: a class that is not in it may be in view
     without one. `size_wh` is None where the data set does not say it. `part` names where it is from, "" if unsaid.
+    `id` is what the data set itself calls it, "" where it has nothing but the file's name.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class Image:
     labels: Labels = field(default_factory=Labels.none)
     labelled: frozenset[int] = frozenset()
     part: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

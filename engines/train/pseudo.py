@@ -30,50 +30,23 @@ class _Result(msgspec.Struct):
     score: float
 
 
-class _Image(msgspec.Struct):
-    id: int
-    file_name: str
-
-
 class _Category(msgspec.Struct):
     id: int
     name: str
 
 
 class _Document(msgspec.Struct):
-    images: list[_Image]
     categories: list[_Category] = []
 
 
 def image_ids(dataset: Dataset) -> list[str]:
     """What names each image for good: its id in a COCO file, else its file's path in the data set."""
-    if (file := _coco_file(dataset.path)) is not None:
-        return [str(one) for one in _ids_of(dataset, _document(file))]
     root = dataset.path if dataset.path.is_dir() else dataset.path.parent
-    return [
-        image.path.relative_to(root).as_posix() if image.path.is_relative_to(root) else image.path.name
-        for image in dataset.images
-    ]
+    return [image.id or _place(image.path, root) for image in dataset.images]
 
 
-def _coco_file(path: Path) -> Path | None:
-    file = path / "annotations.json" if path.is_dir() else path
-    return file if file.suffix.lower() == ".json" and file.is_file() else None
-
-
-def _document(file: Path) -> _Document:
-    return msgspec.json.decode(file.read_bytes(), type=_Document)
-
-
-def _ids_of(dataset: Dataset, document: _Document) -> list[int]:
-    """The id of each image that the data set still has, by its file's name: some may have been left out."""
-    ids = {image.file_name: image.id for image in document.images}
-
-    def of(path: Path) -> int:
-        names = ("/".join(path.parts[-count:]) for count in range(1, len(path.parts) + 1))
-        return next(ids[name] for name in names if name in ids)
-
-    return [of(image.path) for image in dataset.images]
+def _place(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,8 +61,8 @@ class PseudoBoxes:
 
 def read_pseudo(path: Path, dataset: Dataset, *, take: float = TAKE, trust: float = TRUST) -> PseudoBoxes:
     """Read a results list for the images of a COCO file. Raises DataError."""
-    file = _coco_file(dataset.path)
-    if file is None:
+    ids = [image.id for image in dataset.images]
+    if not all(ids):
         msg = f"{path}: pseudo-labels go by COCO's image ids, and {dataset.path} is no COCO JSON"
         raise DataError(msg)
     try:
@@ -100,17 +73,16 @@ def read_pseudo(path: Path, dataset: Dataset, *, take: float = TAKE, trust: floa
     except msgspec.DecodeError as error:
         msg = f"{path}: expected a COCO results list (image_id, category_id, bbox, score): {error}"
         raise DataError(msg) from error
-    document = _document(file)
-    ids = _ids_of(dataset, document)
+    document = msgspec.json.decode(dataset.path.read_bytes(), type=_Document)
     class_of = {
         category.id: dataset.classes.index(category.name)
         for category in document.categories
         if category.name in dataset.classes
     }
-    by_image: dict[int, list[_Result]] = defaultdict(list)
+    by_image: dict[str, list[_Result]] = defaultdict(list)
     for result in results:
         if result.category_id in class_of:
-            by_image[result.image_id].append(result)
+            by_image[str(result.image_id)].append(result)
     if not any(one in by_image for one in ids):
         msg = f"{path}: has no box for an image of {dataset.path}"
         raise DataError(msg, hint="the ids must be those of the data set, and so must the categories")

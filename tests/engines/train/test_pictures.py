@@ -114,6 +114,32 @@ def test_pseudo_labels_find_their_image_in_a_part_of_the_set(tmp_path: Path) -> 
     assert image_ids(dataset) == ["2"]
 
 
+@pytest.mark.parametrize("prefix", ["", "./", "sub/../", "absolute"])
+def test_ids_are_those_of_the_file_however_it_names_its_pictures(tmp_path: Path, prefix: str) -> None:
+    """1.jpg is the end of a/1.jpg, too."""
+    (tmp_path / "sub").mkdir()
+    before = f"{tmp_path}/" if prefix == "absolute" else prefix
+    pictures = []
+    for name in ("1.png", "a/1.png"):
+        write_picture(tmp_path / name, (120, 80), {})
+        pictures.append((before + name, (120, 80), {}))
+    dataset = open_dataset(write_json(tmp_path / "set.json", coco_document(pictures)))
+    dataset = replace(dataset, images=tuple(replace(image, labelled=frozenset()) for image in dataset.images))
+    assert image_ids(dataset) == ["1", "2"]
+
+    rows = read_pseudo(results(tmp_path / "pseudo.json", (2, 3, BLUE, 0.9)), dataset).rows
+    assert [len(row.class_ids) for row in rows] == [0, 1]
+
+
+def test_a_picture_of_a_folder_is_called_by_its_place_there(tmp_path: Path) -> None:
+    for name in ("1.png", "a/1.png"):
+        write_picture(tmp_path / "pictures" / name, (120, 80), {})
+    dataset = open_dataset(tmp_path / "pictures")
+    assert image_ids(dataset) == ["1.png", "a/1.png"]
+    with pytest.raises(DataError, match="pseudo-labels go by COCO's image ids"):
+        read_pseudo(results(tmp_path / "pseudo.json"), dataset)
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [
