@@ -90,6 +90,10 @@ def _write(path: Path, content: dict[str, Any]) -> None:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        msg = f"{path}: cannot be written: {error.strerror}"
-        raise ModelError(msg) from error
+    except (OSError, RuntimeError) as error:
+        # On a full disk torch's writer of archives fails once more as it closes: a RuntimeError about positions.
+        cause = error if isinstance(error, OSError) else error.__context__
+        said = cause.strerror if isinstance(cause, OSError) else None
+        why = said or str(error).partition("\n")[0][:150]
+        msg = f"{path}: cannot be written: {why}"
+        raise ModelError(msg, hint="is there room on the disk?") from error

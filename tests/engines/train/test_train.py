@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -366,6 +367,20 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ):
         assert main([*words, *more]) == 2
         assert expected in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A limit on the size of files ends a write in its middle, as a full disk does: torch raises RuntimeError."""
+    network = random_network("n", 3, seed=2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_001, hard))
+    try:
+        with pytest.raises(ModelError, match=r"best\.pth: cannot be written: File too large") as caught:
+            save_weights(tmp_path / "best.pth", network, CLASSES, (96, 64))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in caught.value.message
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_spoilt_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
