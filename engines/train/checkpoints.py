@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import torch
 
+from engines.train.ingredients import Ingredients
 from engines.train.options import TrainOptions
 from engines.types import SizeWH
 from engines.yolo_nas import YoloNas
@@ -27,11 +28,18 @@ _REFUSALS = (
 )  # fmt: skip
 
 
-def save_run(path: Path, state: dict[str, Any], options: TrainOptions, progress: dict[str, Any]) -> None:
-    """`state` is the student's; `progress` where the run is, plain values."""
+def save_run(
+    path: Path,
+    state: dict[str, Any],
+    options: TrainOptions,
+    progress: dict[str, Any],
+    ingredients: Ingredients | None = None,
+) -> None:
+    """`state` is the student's; `progress` where the run is, plain values; `ingredients` None: the caller's matter."""
     content = {
         "vedette_train": _FORMAT,
         "options": msgspec.to_builtins(options),
+        "ingredients": msgspec.to_builtins(ingredients),
         "progress": progress,
         "processing_params": processing(options.classes, options.sizes[0]),
         "class_names": list(options.classes),
@@ -41,15 +49,28 @@ def save_run(path: Path, state: dict[str, Any], options: TrainOptions, progress:
 
 
 def load_run(path: Path) -> tuple[dict[str, Any], TrainOptions, dict[str, Any]]:
-    """What `save_run` was given. Raises ModelError."""
+    """What `save_run` was given, but the ingredients. Raises ModelError."""
+    content, options, progress, _ = _load(path)
+    keys = ("net", "ema_net", "adapters", "optimizer", "scaler")
+    return {key: content[key] for key in keys}, options, progress
+
+
+def load_ingredients(path: Path) -> Ingredients | None:
+    """What a run is made of; None where its caller opened the materials. Raises ModelError."""
+    return _load(path)[3]
+
+
+def _load(path: Path) -> tuple[dict[str, Any], TrainOptions, dict[str, Any], Ingredients | None]:
     if not path.is_file():
         msg = f"{path}: no such checkpoint to go on from"
         raise ModelError(msg, hint="without --resume the run begins anew")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         kind = content["vedette_train"]
         options = msgspec.convert(content["options"], TrainOptions)
         progress: dict[str, Any] = content["progress"]
+        # Older runs have none.
+        ingredients = msgspec.convert(content.get("ingredients"), Ingredients | None)
     except _REFUSALS as error:
         why = (str(error) or type(error).__name__).splitlines()[0][:150]
         msg = f"{path}: is no checkpoint of a run: {why}"
@@ -57,8 +78,7 @@ def load_run(path: Path) -> tuple[dict[str, Any], TrainOptions, dict[str, Any]]:
     if kind != _FORMAT:
         msg = f"{path}: expected a run of format {_FORMAT}, got {kind!r}"
         raise ModelError(msg, hint="it is of another version of Vedette")
-    keys = ("net", "ema_net", "adapters", "optimizer", "scaler")
-    return {key: content[key] for key in keys}, options, progress
+    return content, options, progress, ingredients
 
 
 def save_weights(path: Path, network: YoloNas, classes: tuple[str, ...], size_wh: SizeWH, *, half: bool = True) -> None:

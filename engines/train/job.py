@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from engines.train.checkpoints import load_run, save_run, save_weights
 from engines.train.device_batches import DeviceBatches, fits
 from engines.train.evaluate import Evaluator, halves, has_objects, mean_ap
 from engines.train.geometry import CALM, GeometryOptions
+from engines.train.ingredients import Ingredients
 from engines.train.looks import AppearanceOptions
 from engines.train.loss import LossOptions
 from engines.train.materials import Materials, Teachers, check_names, in_classes, open_teachers
@@ -39,7 +41,7 @@ from engines.train.teachers import LevelsTeacher
 from engines.train.weighing import balanced, class_weights
 from engines.validate import ApReport
 from engines.yolo_nas import YoloNas
-from vedette.errors import UsageError
+from vedette.errors import ModelError, UsageError
 
 _LOG_EVERY = 20  # steps between rows of the table
 
@@ -109,6 +111,9 @@ def train(
     saved = load_run(out / "last.pth") if resume else None
     if saved is not None:
         options = saved[1]
+        if len(materials.extra) != len(options.mixed):
+            msg = f"--mix: expected {len(options.mixed)} sets, as the run began, got {len(materials.extra)}"
+            raise UsageError(msg)
     with _memory_said(materials.device):
         teachers = open_teachers(options, materials)
         check_names(materials, teachers)
@@ -116,7 +121,8 @@ def train(
         network, start = first_network(options, materials.init if saved is None else None)
         student = _student(options, network, samples, device, teachers)
         if saved is not None:
-            student.load(saved[0])
+            start = f"from {out / 'last.pth'}, step {saved[2]['step']}"
+            _go_on(student, saved[0], out)
     say(f"{start}; {len(samples)} pictures, {batches.steps_per_epoch} steps an epoch")
     where = _Where() if saved is None else msgspec.convert(saved[2], _Where)
     validation = [in_classes(one, options.classes, materials.names) for one in materials.validation]
@@ -127,7 +133,7 @@ def train(
         say("nothing to choose by (--val): best.pth will hold the last weights")
     evaluators = [Evaluator(half, options.sizes[0]) for half, _ in map(halves, validation) if has_objects(half)]
 
-    loop = _Loop(options, student, batches, evaluators, where, out, now_ns, say)
+    loop = _Loop(options, student, batches, evaluators, where, out, now_ns, say, materials.ingredients)
     with _memory_said(materials.device):
         if evaluators and materials.init is not None and where.step == 0:
             loop.begin()
@@ -213,6 +219,15 @@ def _student(
     )
 
 
+def _go_on(student: Student, state: dict[str, Any], out: Path) -> None:
+    try:
+        student.load(state)
+    except (RuntimeError, ValueError) as error:
+        # Adapters belong to the teachers that show features: others have other shapes, and the optimizer other groups.
+        msg = f"{out / 'last.pth'}: expected the teachers that the run began with, got others"
+        raise ModelError(msg, hint="--resume without --teacher and --keep takes those") from error
+
+
 class _Loop:
     def __init__(
         self,
@@ -224,7 +239,9 @@ class _Loop:
         out: Path,
         now_ns: Callable[[], int],
         say: Say,
+        ingredients: Ingredients | None,
     ) -> None:
+        self._ingredients = ingredients
         self._options = options
         self._student = student
         self._batches = batches
@@ -348,7 +365,7 @@ class _Loop:
             "no_better": where.no_better,
             "rows": where.rows,
         }
-        save_run(self._out / "last.pth", self._student.state(), self._options, values)
+        save_run(self._out / "last.pth", self._student.state(), self._options, values, self._ingredients)
 
 
 def _report(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from engines.datasets import Dataset, match_classes
+from engines.train.ingredients import Ingredients
 from engines.train.options import TYPES, TrainOptions
 from engines.train.teachers import DeviceTeacher, LevelsTeacher, TorchTeacher
 from vedette.errors import DataError, UsageError
@@ -22,7 +23,7 @@ class Materials:
 
     `names` renames classes of data and teachers; `weigh`: how often pictures of a part are drawn, 1 if unsaid.
     `on_device`: whether pictures live and batches are made on `device`, and teachers in ONNX run there in torch, not in
-    OpenVINO on the host; None: on a GPU.
+    OpenVINO on the host; None: on a GPU. `ingredients`: what to keep in `last.pth` of where all this is from.
     """
 
     data: Dataset
@@ -35,6 +36,7 @@ class Materials:
     init: Path | None = None
     device: str = "cpu"
     on_device: bool | None = None
+    ingredients: Ingredients | None = None
 
     @property
     def uses_device(self) -> bool:

@@ -1,4 +1,4 @@
-"""Everything that a training run is given; kept in its checkpoint, so that `--resume` needs nothing else."""
+"""Everything that a training run is given; kept in its checkpoint, so that `--resume` needs no more than DATA."""
 
 from __future__ import annotations
 

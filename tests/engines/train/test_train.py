@@ -330,6 +330,73 @@ def test_memory_that_is_used_up_before_the_first_step_is_one_line(
         train(options, Materials(data=data, on_device=True), tmp_path / "out", now_ns=SystemClock().mono_ns)
 
 
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Materials]:
+    """The command ends after each step; here is what each of its runs was made of."""
+    seen: list[Materials] = []
+
+    def one_step(options: TrainOptions, materials: Materials, out: Path, **how: Any) -> Any:
+        seen.append(materials)
+        return train(options, materials, out, most_steps=1, **how)
+
+    monkeypatch.setattr("engines.train.job.train", one_step)
+    return seen
+
+
+def test_a_run_goes_on_with_all_that_it_was_made_of(
+    tmp_path: Path, steps: list[Materials], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From another folder, too, and with no word of it."""
+    document = json.loads((data := coco_set(tmp_path / "set", 5)).read_text())
+    for index, image in enumerate(document["images"]):
+        image |= {"source": "yard" if index else "street", "labels": ["red", "green"]}
+    data.write_text(json.dumps(document))
+    box = {"image_id": document["images"][1]["id"], "category_id": 3, "bbox": [1, 1, 9, 9], "score": 0.9}
+    (tmp_path / "pseudo.json").write_text(json.dumps([box]))
+    yolo_folder(tmp_path / "second")
+    shuffling_teacher(tmp_path / "teacher.onnx", features=True)
+    monkeypatch.chdir(tmp_path)
+    words = ["--val", str(data.relative_to(tmp_path)), "--sources", "yard", "--weigh", "yard=2", "--mix", "second=0.25"]
+    words += ["--pseudo", "pseudo.json", "--teacher", "teacher.onnx", "--map", "person=red,car=green,bus=green"]
+    assert main(["model", "train", str(data), "--out", "run", *words, *QUICK]) == 0
+    assert "from random weights; 4 pictures" in capsys.readouterr().err
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["model", "train", str(data), "--out", "../run", "--resume"]) == 0
+    assert "from ../run/last.pth, step 1; 4 pictures" in capsys.readouterr().err
+    first, second = steps
+    assert second.ingredients == first.ingredients
+    assert [str(one.path) for one in (*second.extra, *second.validation)] == [str(tmp_path / "second"), str(data)]
+    assert (second.pseudo, second.teachers) == (tmp_path / "pseudo.json", (tmp_path / "teacher.onnx",))
+    assert (second.names, second.weigh) == (first.names, {"yard": 2.0})
+    assert load_run(tmp_path / "run" / "last.pth")[2]["step"] == 2
+
+
+def test_a_checkpoint_stays_the_teacher_of_a_run_that_goes_on(
+    tmp_path: Path, steps: list[Materials], capsys: pytest.CaptureFixture[str]
+) -> None:
+    start, other, out = tmp_path / "start.pth", tmp_path / "other.pth", tmp_path / "run"
+    save_weights(start, random_network("n", 2, seed=2), ("cat", "red"), (96, 64))
+    save_weights(other, random_network("s", 2, seed=2), ("cat", "red"), (96, 64))
+    data = coco_set(tmp_path / "set", 5)
+    words = ["model", "train", str(data), "--out", str(out)]
+    assert main([*words, "--init", str(start), "--keep", "--batch", "2", "--threads", "1", "--epochs", "4"]) == 0
+    assert main([*words, "--resume"]) == 0
+    assert [one.teachers for one in steps] == [(start,), (start,)]
+    assert load_run(out / "last.pth")[2]["step"] == 2
+    capsys.readouterr()
+
+    for more, expected in (
+        (["--teacher", str(other)], "expected the teachers that the run began with"),
+        (["--mix", f"{data}=0.5"], "--mix: expected 0 sets, as the run began, got 1"),
+    ):
+        assert main([*words, "--resume", *more]) == 2
+        err = capsys.readouterr().err
+        assert expected in err
+        assert len(err.splitlines()) <= 3
+
+
 @pytest.mark.parametrize(("name", "hint"), [("last.pth", "--resume goes on with it"), ("best.pth", "another one")])
 def test_a_run_that_is_there_already_is_not_written_over(
     tmp_path: Path, name: str, hint: str, capsys: pytest.CaptureFixture[str]

@@ -16,11 +16,8 @@ from vedette.cli.model.train_options import (
     EPOCHS,
     EVALUATE_EPOCHS,
     checkpoint_of,
+    ingredients_of,
     options_of,
-    parse_mixed,
-    parse_weigh,
-    teachers_of,
-    words,
 )
 from vedette.errors import UsageError
 
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
 
     from engines.datasets import Dataset
     from engines.train import Materials, TrainReport
+    from engines.train.ingredients import Ingredients
 
 _EPILOG = """\
 DATA and VAL are COCO JSON, a data.yaml, or a folder in YOLO's form. A COCO image may name in `labels` the classes that
@@ -50,7 +48,7 @@ examples:
   vedette model train train.json --val val.json --arch n --init none --minutes 600 --size 640x384,416x256 --out run \\
     --pseudo pseudo.json --teacher yolox_nano.onnx --teacher nanodet_plus_m.onnx \\
     --map car=vehicle,bus=vehicle,truck=vehicle,bicycle=bike,motorcycle=bike
-  vedette model train train.json --val val.json --out run --resume
+  vedette model train train.json --out run --resume
 """
 
 
@@ -65,7 +63,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="what to learn from")
     add("--images", type=Path, metavar="FOLDER", help="where the pictures of a COCO JSON file are")
-    add("--split", default="train", metavar="NAME", help="which part of a data.yaml (%(default)s)")
+    add("--split", metavar="NAME", help="which part of a data.yaml (train)")
     add("--sources", metavar="A,B,…", help="only images whose `source` is one of these")
     add("--weigh", metavar="SOURCE=N,…", help="draw images of a source N times as often")
     add(
@@ -81,7 +79,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--init", metavar="CHECKPOINT", help="weights to start from (a file, vedette-n), or none")
     add("--keep", action="store_true", help="know the checkpoint's classes, too, and learn them from it")
     add("--out", type=Path, required=True, metavar="DIR", help="where the run is kept")
-    add("--resume", action="store_true", help="go on with OUT/last.pth, with the options that it was started with")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with OUT/last.pth as it was started: options, teachers, sets",
+    )
     add("--freeze-backbone", action="store_true", help="learn neck and heads only: for few pictures")
     add("--teacher", type=Path, action="append", default=[], metavar="FILE", help="learn from it; repeatable")
     add("--map", default="", metavar="A=B,…", help="take class A of the data or a teacher for class B")
@@ -131,9 +133,10 @@ def run(arguments: argparse.Namespace) -> int:
     from engines.train import train
     from pipeline.clock import SystemClock
 
-    dataset = _dataset(arguments)
     start = checkpoint_of(arguments)
-    materials = _materials(arguments, dataset, start)
+    ingredients = ingredients_of(arguments, start)
+    dataset = _dataset(arguments.data, ingredients)
+    materials = _materials(arguments, ingredients, dataset, start)
     options = options_of(arguments, dataset, start)
     with _bar() as (moved, say):
         report = train(
@@ -151,30 +154,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _dataset(arguments: argparse.Namespace) -> Dataset:
+def _dataset(data: Path, ingredients: Ingredients) -> Dataset:
     from engines.datasets import open_dataset
 
-    dataset = open_dataset(arguments.data, images=arguments.images, split=arguments.split)
-    if arguments.sources is None:
+    images = None if ingredients.images is None else Path(ingredients.images)
+    dataset = open_dataset(data, images=images, split=ingredients.split)
+    if ingredients.sources is None:
         return dataset
-    wanted = words(arguments.sources)
+    wanted = ingredients.sources
     parts = {image.part for image in dataset.images}
     for name in wanted:
         if name not in parts:
-            msg = f"--sources: {arguments.data} has no images of {name!r}"
+            msg = f"--sources: {data} has no images of {name!r}"
             raise UsageError(msg, hint=f"it has: {', '.join(sorted(part for part in parts if part)) or 'none named'}")
     return dataset.chosen(lambda image: image.part in wanted)
 
 
-def _materials(arguments: argparse.Namespace, dataset: Dataset, start: Path | None) -> Materials:
+def _materials(
+    arguments: argparse.Namespace, ingredients: Ingredients, dataset: Dataset, start: Path | None
+) -> Materials:
     import torch
 
-    from engines.datasets import open_dataset, parse_map
+    from engines.datasets import open_dataset
     from engines.train import Materials
 
-    mixed = parse_mixed(arguments.mix)
-    teachers = teachers_of(arguments, start)
-    for file in (arguments.pseudo, *teachers):
+    pseudo = None if ingredients.pseudo is None else Path(ingredients.pseudo)
+    teachers = tuple(map(Path, ingredients.teachers))
+    for file in (pseudo, *teachers):
         if file is not None and not file.is_file():
             msg = f"{file}: no such file"
             raise UsageError(msg)
@@ -186,12 +192,13 @@ def _materials(arguments: argparse.Namespace, dataset: Dataset, start: Path | No
         raise UsageError(msg)
     return Materials(
         data=dataset,
-        extra=tuple(open_dataset(path, split=arguments.split) for path, _ in mixed),
-        validation=tuple(open_dataset(path, split="val") for path in arguments.val),
-        pseudo=arguments.pseudo,
+        extra=tuple(open_dataset(Path(path), split=ingredients.split) for path in ingredients.mixed),
+        validation=tuple(open_dataset(Path(path), split="val") for path in ingredients.validation),
+        pseudo=pseudo,
         teachers=teachers,
-        names=parse_map(arguments.map) if arguments.map else {},
-        weigh=parse_weigh(arguments.weigh),
+        names=ingredients.names,
+        weigh=ingredients.weigh,
+        ingredients=ingredients.absolute(),
         init=None if arguments.resume else start,
         device=device,
     )

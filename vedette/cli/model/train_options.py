@@ -14,6 +14,7 @@ from vedette.errors import UsageError
 if TYPE_CHECKING:
     from engines.datasets import Dataset
     from engines.train import TrainOptions
+    from engines.train.ingredients import Ingredients
 
 EPOCHS, CALM = 20, 0.3
 """Of a run that starts from a checkpoint, where nothing is said: it knows how to see, and needs to learn what it sees
@@ -42,10 +43,40 @@ def checkpoint_of(arguments: argparse.Namespace) -> Path | None:
     return path
 
 
-def teachers_of(arguments: argparse.Namespace, start: Path | None) -> tuple[Path, ...]:
-    """With --keep the checkpoint is one of them, since it alone knows its classes in these pictures."""
-    given: list[Path] = arguments.teacher
-    return (*given, start) if arguments.keep and start is not None else tuple(given)
+def ingredients_of(arguments: argparse.Namespace, start: Path | None) -> Ingredients:
+    """What the run is made of: as the command line says, and of a run that goes on what was said at its start.
+
+    A teacher with --keep is the checkpoint, since it alone knows its classes in these pictures.
+    Raises UsageError, ModelError.
+    """
+    import msgspec
+
+    from engines.datasets import parse_map
+    from engines.train.ingredients import Ingredients
+
+    kept = None
+    if arguments.resume:
+        from engines.train.checkpoints import load_ingredients
+
+        kept = load_ingredients(arguments.out / "last.pth")
+    teachers: list[Path] = [*arguments.teacher, *([start] if arguments.keep and start is not None else [])]
+    said: dict[str, Any] = {
+        "split": arguments.split,
+        "images": _text(arguments.images),
+        "sources": None if arguments.sources is None else tuple(words(arguments.sources)),
+        "mixed": tuple(str(path) for path, _ in parse_mixed(arguments.mix)) or None,
+        "validation": tuple(map(str, arguments.val)) or None,
+        "pseudo": _text(arguments.pseudo),
+        "teachers": tuple(map(str, teachers)) or None,
+        "names": parse_map(arguments.map) if arguments.map else None,
+        "weigh": parse_weigh(arguments.weigh) or None,
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    return msgspec.structs.replace(kept or Ingredients(), **given)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def parse_mixed(texts: Sequence[str]) -> list[tuple[Path, float]]:
