@@ -11,8 +11,9 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -103,9 +104,9 @@ def check_sinks(config: Config) -> list[Finding]:
     for sink in config.sinks:
         if isinstance(sink, RedisSinkOptions):
             findings.append(_check_redis(sink, streams))
-            findings.append(_check_folder("spool", Path(sink.spool.path), needed_mb=sink.spool.max_mb))
+            findings.append(_tried("spool", sink.spool.path, partial(_check_spool, sink)))
         else:
-            findings.append(_check_jsonl(sink))
+            findings.append(_tried("jsonl", sink.path, partial(_check_jsonl, sink)))
     return findings
 
 
@@ -229,6 +230,19 @@ def _words(error: Exception) -> str:
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _tried(name: str, shown: str, check: Callable[[], Finding]) -> Finding:
+    """What `check` finds, or that the path cannot be looked at: a folder without right, a name that is too long."""
+    try:
+        return check()
+    except OSError as error:
+        detail = f"{shown}: {error.strerror}"
+        return Finding(part="sink", name=name, state="wrong", detail=detail, hint="correct the path, or choose another")
+
+
+def _check_spool(sink: RedisSinkOptions) -> Finding:
+    return _check_folder("spool", Path(sink.spool.path), needed_mb=sink.spool.max_mb)
 
 
 def _check_jsonl(sink: JsonlSinkOptions) -> Finding:

@@ -95,6 +95,7 @@ class Supervisor:
             return {thread.name: thread.native_id for thread in self._threads if thread.native_id is not None}
 
     def _fail(self, name: str, error: BaseException) -> None:
+        error.add_note(f"in the thread {name}")  # `vedette.cli.main` takes no such error for a wrong path of its user's
         with self._lock:
             first = self._failure is None
             if first:

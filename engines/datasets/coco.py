@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def read_coco(path: Path, images: Path | None = None) -> Dataset:
     if problems:
         raise refuse([f"{path}: {problem}" for problem in problems])
     if missing := [
-        f"{path}: images[{i}].file_name: no file {x.path}" for i, x in enumerate(found) if not x.path.is_file()
+        f"{path}: images[{i}].file_name: no file {x.path}" for i, x in enumerate(found) if not _is_file(x.path)
     ]:
         raise refuse(missing, hint="say where the images are: --images FOLDER")
     return Dataset(path=path, classes=classes, images=found)
@@ -119,7 +120,11 @@ def _find_root(path: Path, images: Sequence[_Image]) -> Path:
         above / "images",
         above,
     )
-    return next((root for root in roots if (root / images[0].file_name).is_file()), beside)
+    return next((root for root in roots if _is_file(root / images[0].file_name)), beside)
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - of a name that is too long, or behind a closed door, Path's raises
 
 
 def _annotations(document: _Document, class_of: dict[int, int], problems: list[str]) -> dict[int, list[_Annotation]]:

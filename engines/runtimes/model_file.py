@@ -20,8 +20,12 @@ _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint
 
 def read_model_file(path: Path) -> ModelFile:
     """Read a model file's own description. Raises ModelError, MissingExtraError."""
-    if not path.is_file():
-        msg = f"{path}: no such model file"
+    try:
+        there, why = path.is_file(), "no such model file"
+    except OSError as error:  # a folder without right, a name that is too long
+        there, why = False, f"cannot be read: {error.strerror}"
+    if not there:
+        msg = f"{path}: {why}"
         raise ModelError(msg, hint="check model.path; a relative path is relative to the configuration file")
     if path.suffix in SUFFIXES:
         return model_file_of(path, sha256_of(path))

@@ -71,3 +71,29 @@ def test_a_wrong_message_is_explained(case: BadMessage) -> None:
         decode_message(case.content)
 
     assert error.value.lines() == [f"MessageError: {case.says}"]
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["model", "describe", f"{LONG}.onnx"], f"ModelError: {LONG}.onnx: cannot be read: File name too long"),
+        (["model", "describe", LONG], f"ModelError: {LONG}: expected a model file or the name of a model that ships"),
+        (["model", "predict", "a.png", "--model", f"{LONG}.onnx"], f"ModelError: {LONG}.onnx: cannot be read: "),
+        (["model", "predict", f"{LONG}.png"], f"StillError: {LONG}.png: cannot be read: File name too long"),
+        (["model", "validate", "vedette-n-seed", "--data", LONG], f"UsageError: {LONG}: file name too long"),
+    ],
+    ids=["model", "name", "predict", "picture", "data"],
+)
+def test_a_path_that_cannot_be_looked_at_is_explained(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(words) == 2
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(says)
+    assert [line for line in said[1:] if not line.startswith("  hint: ")] == []

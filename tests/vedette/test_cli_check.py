@@ -216,3 +216,24 @@ def test_a_model_that_does_not_fit(
     assert main(["check", str(path)]) == 2
 
     assert detail in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["model", "spool", "jsonl"])
+def test_a_path_that_cannot_be_looked_at_is_that_parts_trouble(site: Site, tmp_path: Path, part: str) -> None:
+    long = "x" * 300
+    if part == "model":
+        path = tmp_path / "long.yaml"
+        model, sink = f"{{path: {long}.onnx}}", "{kind: jsonl, path: a}"
+        path.write_text(f"version: 1\nmodel: {model}\nstreams: [{CLIP}]\nsinks: [{sink}]\n")
+        assert main(["check", str(path)]) == 2
+        return
+    sinks = {
+        "spool": f'{{kind: redis, url: "redis://127.0.0.1:1", spool: {{path: {long}}}}}',
+        "jsonl": f"{{kind: jsonl, path: {long}/out.jsonl}}",
+    }
+    status, findings = site.check(stream=CLIP, sink=sinks[part])
+
+    assert status == 3
+    (finding,) = [finding for finding in findings if finding["name"] == part]
+    assert finding["state"] == "wrong"
+    assert finding["detail"].endswith(": File name too long")

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeline.clock import SystemClock
+from pipeline.supervisor import Supervisor
 from vedette import __version__
 from vedette.cli import main as cli
 from vedette.errors import ConfigError, LedgerError, SourceError, VedetteError
@@ -106,6 +108,11 @@ def test_wrong_usage_is_explained(words: list[str], says: list[str], capsys: pyt
                 "  hint: pip install 'vedette[cpu]'",
             ],
         ),
+        (
+            PermissionError(13, "Permission denied", "/root/a.onnx"),
+            2,
+            ["UsageError: /root/a.onnx: permission denied", "  hint: check the path"],
+        ),
         (KeyboardInterrupt(), 130, []),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
@@ -132,6 +139,20 @@ def test_our_own_fault_is_shown_with_its_traceback_and_without_passwords(
     said = capsys.readouterr().err
     assert said.startswith("Traceback (most recent call last):")
     assert said.endswith("KeyError: 'rtsp://***@h/'\n")
+
+
+def test_an_error_of_the_system_without_a_path_or_of_a_thread_is_our_own_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_thread = FileNotFoundError(2, "No such file or directory", "/run/x")
+    supervisor = Supervisor(SystemClock())
+    supervisor.spawn("reader", lambda: print(raising(of_thread)(None)))
+    supervisor.join()
+    for error in (of_thread, OSError(24, "Too many open files")):
+        command(monkeypatch, raising(error))
+
+        assert cli.main(["run"]) == 70
+        assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_ends_quietly() -> None:

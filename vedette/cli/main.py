@@ -117,6 +117,8 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         # Python flushes standard output once more at exit, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        return _say(_of_a_path(error)) if _is_of_a_path(error) else _own_fault(error)
     except Exception as error:  # noqa: BLE001 - the top of the process: shown whole, exit status 70
         return _own_fault(error)
     return status
@@ -148,6 +150,16 @@ def _own_fault(error: Exception) -> int:
 
     print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     return EXIT_OWN_FAULT
+
+
+def _is_of_a_path(error: OSError) -> bool:
+    """Whether somebody named a file that cannot be had. A thread's failure is none: it was well at the start."""
+    return isinstance(error.filename, str | bytes | os.PathLike) and not hasattr(error, "__notes__")
+
+
+def _of_a_path(error: OSError) -> UsageError:
+    words = error.strerror or type(error).__name__
+    return UsageError(f"{os.fsdecode(error.filename)}: {words[:1].lower()}{words[1:]}", hint="check the path")
 
 
 def _extra_of(error: ModuleNotFoundError) -> str | None:

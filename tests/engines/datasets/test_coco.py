@@ -166,3 +166,10 @@ def test_the_shared_validation_set_is_as_its_description_says() -> None:
     assert sum(image.labelled == {0} for image in cctv.images) == 90
     stated = json.loads((SHARED / "detection" / "val_cctv.json").read_text())
     assert np.isclose(sum(x.labels.areas_px.sum() for x in cctv.images), sum(a["area"] for a in stated["annotations"]))
+
+
+def test_a_file_name_that_no_file_can_have_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    plain = document(tmp_path)
+    plain["images"][0]["file_name"] = "x" * 300 + ".png"
+    with pytest.raises(DataError, match=r"images\[0\]\.file_name: no file "):
+        open_dataset(write_json(tmp_path / "set.json", plain))
