@@ -121,3 +121,23 @@ def test_the_embedded_redis_answers_and_is_gone_with_its_data(end: Callable[[Emb
         end(server)
         assert working_in(server.folder) == []
         assert not server.folder.exists()
+
+
+def test_a_demo_that_nobody_reads_any_more_ends_in_order() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "vedette", "demo", "--plain", "--duration", "60"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+
+    assert "Traceback" not in ended.stderr
+    assert "The ledger balances." in ended.stderr
+    assert ended.returncode == 141

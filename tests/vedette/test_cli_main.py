@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,7 +147,7 @@ def test_an_error_of_the_system_without_a_path_or_of_a_thread_is_our_own_fault(
 ) -> None:
     of_thread = FileNotFoundError(2, "No such file or directory", "/run/x")
     supervisor = Supervisor(SystemClock())
-    supervisor.spawn("reader", lambda: print(raising(of_thread)(None)))
+    supervisor.spawn("reader", partial(raising(of_thread), None))  # type: ignore[arg-type]  # it never returns
     supervisor.join()
     for error in (of_thread, OSError(24, "Too many open files")):
         command(monkeypatch, raising(error))
@@ -172,6 +173,38 @@ def test_a_closed_pipe_ends_quietly() -> None:
 
     assert ended.stderr == ""
     assert ended.returncode in (0, 141)  # 0 where PYTHONUNBUFFERED is set: argparse then swallows the error itself
+
+
+@pytest.mark.parametrize("words", ["--version", "check none.yaml"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_standard_output_and_error_may_be_closed(words: str, closed: str) -> None:
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -m vedette.cli.main {words} {closed}', sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == (0 if words == "--version" else 2)
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("words", ["model describe vedette-n", "run --help"])
+def test_a_full_disk_behind_standard_output_is_one_line(words: str, tmp_path: Path) -> None:
+    limited = 'ulimit -f 0; trap "" XFSZ; exec "$0" -m vedette.cli.main $1 > out.txt'  # every write is EFBIG
+    ended = subprocess.run(
+        ["/bin/sh", "-c", limited, sys.executable, words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": ""},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.stderr == "standard output cannot be written: File too large\n"
+    assert ended.returncode == 1
 
 
 def leave(*, with_thread: bool) -> subprocess.CompletedProcess[str]:

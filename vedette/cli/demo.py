@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logging(level="warning", format="human", clock=clock)
     log = EventLog()
     over = threading.Event()
+    unseen: list[OSError] = []
     embedded = EmbeddedRedis(clock)
     stop = StopSignals(at_once=embedded.kill)
     with embedded as server:
@@ -89,7 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
                     jury.see(item.message)
 
         def view() -> None:
-            show(machine.status, log, clock, over, redis_url=server.url, plain=arguments.plain)
+            try:
+                show(machine.status, log, clock, over, redis_url=server.url, plain=arguments.plain)
+            except OSError as error:  # nobody reads it any more, or the disk behind it is full
+                unseen.append(error)
+                machine.request_stop()
 
         def time_out() -> None:
             if arguments.duration and not clock.wait(over, arguments.duration):
@@ -107,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"The subscriber got {log.total} events.", file=sys.stderr)
         for line in judgement_lines(jury.judge()):
             print(line, file=sys.stderr)
+    if unseen:
+        raise unseen[0]
     return exit_status(outcome)
 
 

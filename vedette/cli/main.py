@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
 from vedette import __version__
 from vedette.cli.verdict import let_sigterm_unwind
@@ -29,6 +29,7 @@ COMMANDS = ("run", "check", "tail", "annotate", "synth", "bench", "model", "demo
 # What SIGTERM ends in an order of its own.
 _OWN_SIGTERM = ("run", "demo")
 
+EXIT_UNWRITTEN = 1  # as other tools have it for a full disk behind standard output
 EXIT_OWN_FAULT = 70
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: what `tail | head` gives any other tool
@@ -62,8 +63,8 @@ examples:
 `vedette COMMAND --help` says more about each. Secrets come from the environment (${NAME} in the configuration),
 never from the command line.
 
-exit status: 0 all is well; 2 the command line, the configuration or a model is wrong; 3 a stream cannot be had;
-70 our own fault; 71 a frame was counted twice or not at all.
+exit status: 0 all is well; 1 standard output cannot be written; 2 the command line, the configuration or a model is
+wrong; 3 a stream cannot be had; 70 our own fault; 71 a frame was counted twice or not at all.
 """
 
 
@@ -97,11 +98,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
-    """Run one command; returns its exit status (0; 2 usage or configuration; 3 a stream failed; 70; 71; 130; 141).
+    """Run one command; returns its exit status (0; 1 output; 2 usage or configuration; 3 a stream; 70; 71; 130; 141).
 
     `clock`: what `vedette run` is to take for the host's clocks (`pipeline/bench/faults/stepped_clock.py`).
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    _open_what_is_closed()
     try:
         try:
             status = _run(words, clock)
@@ -114,10 +116,13 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Python flushes standard output once more at exit, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nowhere()
         return EXIT_BROKEN_PIPE
     except OSError as error:
+        if _is_full(sys.stdout):
+            _write_nowhere()
+            print(f"standard output cannot be written: {error.strerror}", file=sys.stderr)
+            return EXIT_UNWRITTEN
         return _say(_of_a_path(error)) if _is_of_a_path(error) else _own_fault(error)
     except Exception as error:  # noqa: BLE001 - the top of the process: shown whole, exit status 70
         return _own_fault(error)
@@ -135,6 +140,30 @@ def _run(words: list[str], clock: Clock | None) -> int:
     arguments.clock = clock
     status: int = arguments.run(arguments)
     return status
+
+
+def _open_what_is_closed() -> None:
+    """Let standard output and standard error go nowhere where the process was started without (`>&-`).
+
+    What is opened later would else get their numbers, and with them what native libraries print.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for the whole process
+
+
+def _write_nowhere() -> None:
+    """Python flushes standard output once more at exit, and would complain then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_full(stream: TextIO) -> bool:
+    """Whether it still holds what it could not write."""
+    try:
+        stream.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _say(error: VedetteError) -> int:
