@@ -26,6 +26,7 @@ import numpy.typing as npt
 from engines import jpeg
 from engines.av_picture import AvPicture, plane_view
 from engines.types import Picture, RgbPicture, SizeWH, YuvPlanes
+from engines.whole_file import read_whole
 from vedette.errors import PictureError, StillError
 
 # FFmpeg's own lines on standard error would say less than our errors, twice.
@@ -33,6 +34,9 @@ av.logging.set_level(None)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 """What a folder of images is searched for, in small letters."""
+
+_MAX_BYTES = 512 << 20
+"""A guess: 38 million pixels, which a picture may have, are 228 MB at 16 bits a sample."""
 
 _EXPECTED = "a picture in grey, RGB or YCbCr"
 
@@ -90,7 +94,7 @@ def still_size(path: Path) -> SizeWH:
 
 def _bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        data = read_whole(path, at_most_bytes=_MAX_BYTES)
     except OSError as error:
         msg = f"{path}: {_why(error)}"
         raise StillError(msg, hint="check the path") from error

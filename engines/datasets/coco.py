@@ -17,9 +17,13 @@ from pathlib import Path
 import msgspec
 
 from engines.datasets.dataset import Dataset, Image, Labels, refuse
+from engines.whole_file import read_whole
 from vedette.errors import DataError
 
 logger = logging.getLogger(__name__)
+
+_MAX_BYTES = 2 << 30
+"""A guess: the annotations of COCO train2017 are 450 MB."""
 
 
 class _Image(msgspec.Struct):
@@ -90,7 +94,7 @@ def read_coco(path: Path, images: Path | None = None) -> Dataset:
 
 def _decode(path: Path) -> _Document:
     try:
-        text = path.read_bytes()
+        text = read_whole(path, at_most_bytes=_MAX_BYTES)
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise DataError(msg) from error

@@ -17,10 +17,15 @@ import yaml
 from engines.datasets.dataset import Dataset, Image, Labels, refuse
 from engines.datasets.folder import image_files
 from engines.stills import still_size
+from engines.whole_file import read_whole
 from vedette.errors import DataError, StillError
 
 _SLACK = 0.01
 """How far a box may reach beyond the picture, in parts of it: rounding, and sloppy tools."""
+
+
+_MAX_BYTES = 1 << 20
+"""Of `data.yaml`; a guess, as for a configuration."""
 
 
 def read_yolo(path: Path, split: str = "val") -> Dataset:
@@ -46,7 +51,7 @@ def read_yolo(path: Path, split: str = "val") -> Dataset:
 def _data_yaml(path: Path, split: str) -> tuple[tuple[str, ...], list[Path]]:
     """Class names, and the folders (or lists) of images."""
     try:
-        plain = yaml.safe_load(path.read_bytes())
+        plain = yaml.safe_load(read_whole(path, at_most_bytes=_MAX_BYTES))
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise DataError(msg) from error
