@@ -1,8 +1,8 @@
 """The YAML of a model spec as plain values: it comes with model files of others, so nothing in it is believed.
 
-In:  the text of a `.yaml` beside a model, or of the ONNX metadata. Out: a mapping of what JSON knows (and dates, which
-nothing in a spec takes), small enough to be walked, shown and written again; or ModelError, a line a problem.
-Called by `engines/spec.py` alone, which holds the values against the types.
+In:  the text of a `.yaml` beside a model, of the ONNX metadata, or of a data set's `data.yaml`.
+Out: a mapping of what JSON knows (and dates, which nothing in a spec takes), small enough to be walked, shown and written again; or ModelError, a line a problem.
+Called by `engines/spec.py` and `engines/datasets/yolo.py`, which hold the values against the types.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class _Loader(yaml.SafeLoader):
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None, "merge keys (<<) are not read in a spec", key.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, "merge keys (<<) are not read here", key.start_mark)
 
 
 def read_plain(text: bytes | str, where: str) -> dict[Any, Any]:

@@ -8,17 +8,17 @@ Source of the form: Ultralytics' documentation, Object Detection Datasets.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from engines.datasets.dataset import Dataset, Image, Labels, refuse
 from engines.datasets.folder import image_files
+from engines.spec_yaml import one_line, read_plain
 from engines.stills import still_size
 from engines.whole_file import read_whole
-from vedette.errors import DataError, StillError
+from vedette.errors import DataError, ModelError, StillError
 
 _SLACK = 0.01
 """How far a box may reach beyond the picture, in parts of it: rounding, and sloppy tools."""
@@ -51,22 +51,18 @@ def read_yolo(path: Path, split: str = "val") -> Dataset:
 def _data_yaml(path: Path, split: str) -> tuple[tuple[str, ...], list[Path]]:
     """Class names, and the folders (or lists) of images."""
     try:
-        plain = yaml.safe_load(read_whole(path, at_most_bytes=_MAX_BYTES))
+        plain = read_plain(read_whole(path, at_most_bytes=_MAX_BYTES), str(path))
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise DataError(msg) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        msg = f"{path}: expected YAML: {str(error).splitlines()[0]}"
-        raise DataError(msg) from error
-    if not isinstance(plain, dict):
-        msg = f"{path}: expected the keys names and {split}, got {type(plain).__name__}"
-        raise DataError(msg)
+    except ModelError as error:
+        raise DataError(error.problems, hint=f"expected the keys names and {split}") from error
     names = _names(path, plain.get("names"))
     given = plain.get(split)
     entries = [given] if isinstance(given, str) else given
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
         there = ", ".join(key for key in ("train", "val", "test") if key in plain) or "none"
-        msg = f"{path}: {split}: expected a folder of images, got {given!r}"
+        msg = f"{path}: {split}: expected a folder of images, got {_shown(given)}"
         raise DataError(msg, hint=f"the file has: {there}")
     base = plain.get("path")
     root = path.parent / base if isinstance(base, str) else path.parent
@@ -79,14 +75,22 @@ def _resolved(root: Path, beside: Path, entry: str) -> Path:
     return next((folder for folder in tried if folder.exists()), tried[0])
 
 
+def _shown(value: object) -> str:
+    """Its beginning: aliases make much of little, and hexadecimal digits a number that cannot be written."""
+    try:
+        return one_line(reprlib.repr(value))
+    except ValueError:
+        return "something that is too large to be shown"
+
+
 def _names(path: Path, names: Any) -> tuple[str, ...]:
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
-        msg = f"{path}: names: expected the names of the classes, from 0 on, got {names!r}"
+        msg = f"{path}: names: expected the names of the classes, from 0 on, got {_shown(names)}"
         raise DataError(msg)
     if len(set(names)) != len(names):
-        msg = f"{path}: names: expected names that differ, got {names!r}"
+        msg = f"{path}: names: expected names that differ, got {_shown(names)}"
         raise DataError(msg)
     return tuple(names)
 

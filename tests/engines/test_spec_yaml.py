@@ -24,7 +24,7 @@ MERGES = "\n".join(
         ("name: 2026-01-01 00:00:00 +99:00", "expected YAML: offset must be"),
         ("name: !!python/object/apply:os.system [id]", "could not determine a constructor for the tag"),
         (LAUGHS, "expected at most 50000 values, aliases counted as often as they are used"),
-        (MERGES, "merge keys (<<) are not read in a spec"),
+        (MERGES, "merge keys (<<) are not read here"),
         ("gate: &a {x: *a}", "expected at most 50 levels"),
         ("classes: &a [*a]", "classes: expected at most 50 levels"),
         ("gate: " + "[" * 60 + "]" * 60, "gate: expected at most 50 levels"),

@@ -99,7 +99,7 @@ def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str, mes
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected the keys names and val"),
+        ("", "expected keys and values, got nothing"),
         ("{", "expected YAML"),
         ("val: images/val\n", "names: expected the names of the classes"),
         ("val: images/val\nnames: [a, a]\n", "names: expected names that differ"),
@@ -119,3 +119,32 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "images" / "val" / "b.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"b\.png: expected a picture"):
         open_dataset(yaml)
+
+
+def nested(levels: int, wide: int) -> str:
+    """A few lines whose aliases, written out, are `wide` to the power of `levels` values."""
+    lines = ["a0: &a0 [x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * wide)}]" for n in range(1, levels + 1)]
+    return "\n".join([*lines, f"names: *a{levels}", "val: images", ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (nested(8, 9), "aliases counted as often as they are used"),
+        (nested(4, 6), "names: expected the names of the classes, from 0 on, got "),
+        (f"a: &a {'x' * 100_000}\nnames: [{', '.join(['*a'] * 10_000)}]\nval: images", "names that differ, got "),
+        ("names: {0: a, b: c}\nval: images", "names: expected the names of the classes, from 0 on, got "),
+        (f"names: 0x{'f' * 10_000}\nval: images", "got something that is too large to be shown"),
+    ],
+    ids=["too many", "many", "long", "mixed keys", "a large number"],
+)
+def test_hostile_yaml_makes_no_long_line(tmp_path: Path, text: str, says: str) -> None:
+    yaml = yolo_set(tmp_path)
+    yaml.write_text(text)
+    with pytest.raises(DataError) as refused:
+        open_dataset(yaml)
+    (line,) = refused.value.problems
+    assert says in line
+    assert len(line) < 600
+    assert line.isprintable()
