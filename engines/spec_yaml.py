@@ -1,7 +1,8 @@
 """The YAML of a model spec as plain values: it comes with model files of others, so nothing in it is believed.
 
 In:  the text of a `.yaml` beside a model, of the ONNX metadata, or of a data set's `data.yaml`.
-Out: a mapping of what JSON knows (and dates, which nothing in a spec takes), small enough to be walked, shown and written again; or ModelError, a line a problem.
+Out: a mapping of what JSON knows (and dates, which nothing in a spec takes), small enough to be walked, shown and
+written again; or ModelError, a line a problem.
 Called by `engines/spec.py` and `engines/datasets/yolo.py`, which hold the values against the types.
 """
 
@@ -18,6 +19,7 @@ DESCRIBE_HINT = "`vedette model describe --help` shows a whole spec"
 
 # Guesses: a gate's report has some hundreds of values in five levels.
 _MAX_VALUES = 50_000
+_MAX_LETTERS = 4_000_000
 _MAX_DEPTH = 50
 _MAX_LINE = 300
 _KEPT_AS_IT_IS = "gate"
@@ -71,7 +73,7 @@ def one_line(text: str) -> str:
 def _problem(plain: dict[Any, Any]) -> str | None:
     """The first thing that could not be shown, walked or written again. Aliases count as often as they are used."""
     waiting: list[tuple[Any, str, int]] = [(plain, "", 0)]
-    count = 0
+    count = letters = 0
     while waiting:
         value, path, depth = waiting.pop()
         count += 1
@@ -90,6 +92,9 @@ def _problem(plain: dict[Any, Any]) -> str | None:
         elif isinstance(value, list):
             waiting += [(inner, path, depth + 1) for inner in value]
         elif isinstance(value, str):
+            letters += len(value)
+            if letters > _MAX_LETTERS:
+                return f"expected at most {_MAX_LETTERS} letters, aliases counted as often as they are used"
             if _categories(value) & _NO_TEXT:
                 return f"{_shown(path)}: expected text, got half a character: {one_line(ascii(value))}"
         elif in_report and not (value is None or isinstance(value, bool | int | float)):

@@ -133,11 +133,15 @@ def nested(levels: int, wide: int) -> str:
     [
         (nested(8, 9), "aliases counted as often as they are used"),
         (nested(4, 6), "names: expected the names of the classes, from 0 on, got "),
-        (f"a: &a {'x' * 100_000}\nnames: [{', '.join(['*a'] * 10_000)}]\nval: images", "names that differ, got "),
+        (
+            f"a: &a {'x' * 100_000}\nnames: [{', '.join(['*a'] * 10_000)}]\nval: images",
+            "at most 4000000 letters, aliases",
+        ),
+        (f"names: [{'x' * 100_000}, {'x' * 100_000}]\nval: images", "names that differ, got "),
         ("names: {0: a, b: c}\nval: images", "names: expected the names of the classes, from 0 on, got "),
         (f"names: 0x{'f' * 10_000}\nval: images", "got something that is too large to be shown"),
     ],
-    ids=["too many", "many", "long", "mixed keys", "a large number"],
+    ids=["too many", "many", "too long", "long", "mixed keys", "a large number"],
 )
 def test_hostile_yaml_makes_no_long_line(tmp_path: Path, text: str, says: str) -> None:
     yaml = yolo_set(tmp_path)
