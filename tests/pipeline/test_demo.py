@@ -17,6 +17,7 @@ from pipeline.demo import DEFAULT_MODEL, demo_config
 from pipeline.embedded_redis import EmbeddedRedis
 from stages.options import RedisSinkOptions
 from tests.support.outlets import eventually
+from vedette.cli.main import main
 from vedette.errors import ConfigError, UsageError
 
 REDIS = "redis://127.0.0.1:7777/0"
@@ -141,3 +142,11 @@ def test_a_demo_that_nobody_reads_any_more_ends_in_order() -> None:
     assert "Traceback" not in ended.stderr
     assert "The ledger balances." in ended.stderr
     assert ended.returncode == 141
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e300", "-1"])
+def test_a_duration_that_no_clock_can_wait_is_one_line(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--duration", seconds]) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("UsageError: --duration: expected seconds from 0 (for ever) to 9223372036, got ")

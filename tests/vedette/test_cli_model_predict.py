@@ -108,3 +108,12 @@ def test_wrong_words_are_refused(
     assert status == 2
     assert message in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def test_a_cameras_password_is_not_shown(colours: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for form in ([], ["--json"]):
+        assert main(["model", "predict", "rtsp://user:hunter2@host/x", *colours, *form]) == 2
+
+        said = capsys.readouterr()
+        assert "StillError: rtsp:/***@host/x: no such image file" in said.err
+        assert "hunter2" not in said.out + said.err

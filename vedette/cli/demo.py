@@ -42,8 +42,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.duration < 0:
-        msg = f"--duration: expected seconds, at least 0, got {arguments.duration:g}"
+    if not 0 <= arguments.duration <= threading.TIMEOUT_MAX:
+        most = f"{threading.TIMEOUT_MAX:.0f}"
+        msg = f"--duration: expected seconds from 0 (for ever) to {most}, got {arguments.duration:g}"
         raise UsageError(msg)
     from pipeline.memory import use_one_heap
 

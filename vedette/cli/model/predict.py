@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vedette.errors import PictureError, UsageError
+from vedette.secrets import scrub
 
 if TYPE_CHECKING:
     from vedette.model import Model, Prediction
@@ -73,8 +74,8 @@ def _predict(model: Model, arguments: argparse.Namespace) -> int:
         try:
             found = model.predict(image)
         except PictureError as error:
-            print("\n".join(error.lines()), file=sys.stderr)
-            results.append({"path": str(image), "error": error.message})
+            print("\n".join(scrub(line) for line in error.lines()), file=sys.stderr)
+            results.append({"path": scrub(str(image)), "error": scrub(error.message)})
             status = 2
             continue
         saved = None if arguments.save is None else found.save(_place(arguments.save, image, taken))
