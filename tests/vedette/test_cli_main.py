@@ -16,7 +16,7 @@ from pipeline.clock import SystemClock
 from pipeline.supervisor import Supervisor
 from vedette import __version__
 from vedette.cli import main as cli
-from vedette.errors import ConfigError, LedgerError, SourceError, VedetteError
+from vedette.errors import ConfigError, DataError, LedgerError, SourceError, VedetteError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -129,6 +129,19 @@ def test_an_error_becomes_lines_and_an_exit_status(
 
     assert cli.main(["run"]) == status
     assert capsys.readouterr().err.splitlines() == says
+
+
+def test_what_files_of_others_say_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error in (DataError("no file \x1b]0;a\x07\nb\udcff"), KeyError("c"), RuntimeError("\x1b[2Jd")):
+        command(monkeypatch, raising(error))
+        cli.main(["run"])
+
+    said = capsys.readouterr().err
+    assert said.startswith("DataError: no file ?]0;a??b?\n")
+    assert said.endswith("RuntimeError: ?[2Jd\n")
+    assert all(line.isprintable() for line in said.split("\n"))
 
 
 def test_our_own_fault_is_shown_with_its_traceback_and_without_passwords(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.printable import printable
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,17 +90,17 @@ def _print_table(findings: list[Finding]) -> None:
     for heading in ("", "part", "name", "what was found, and what to do"):
         table.add_column(heading)
     for finding in findings:
-        text = Text(finding.detail)
+        text = Text(printable(finding.detail))
         if finding.hint:
-            text.append(f"\n{finding.hint}", style="italic")
+            text.append(f"\n{printable(finding.hint)}", style="italic")
         mark = Text(_MARKS[finding.state], style=_STYLES[finding.state])
-        table.add_row(mark, Text(finding.part), Text(finding.name), text)
+        table.add_row(mark, Text(finding.part), Text(printable(finding.name)), text)
     Console().print(table)
 
 
 def _print_lines(findings: list[Finding]) -> None:
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        print(f"{_MARKS[finding.state]:<8}{finding.part:<7} {finding.name:<{width}}  {finding.detail}")
+        print(printable(f"{_MARKS[finding.state]:<8}{finding.part:<7} {finding.name:<{width}}  {finding.detail}"))
         if finding.hint:
-            print(f"{'':<8}hint: {finding.hint}")
+            print(f"{'':<8}hint: {printable(finding.hint)}")

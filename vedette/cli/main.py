@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
 from vedette import __version__
 from vedette.cli.verdict import let_sigterm_unwind
+from vedette.cli.printable import printable
 from vedette.errors import MissingExtraError, UsageError, VedetteError
 from vedette.secrets import scrub
 
@@ -170,14 +171,15 @@ def _say(error: VedetteError) -> int:
     from pipeline.logs import masked
 
     for line in error.lines():
-        print(masked(line), file=sys.stderr)
+        print(printable(masked(line)), file=sys.stderr)
     return error.exit_status
 
 
 def _own_fault(error: Exception) -> int:
     from pipeline.logs import masked  # it knows the passwords of the configuration, which may stand here without a URL
 
-    print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    for line in masked("".join(traceback.format_exception(error))).splitlines():
+        print(printable(line), file=sys.stderr)
     return EXIT_OWN_FAULT
 
 

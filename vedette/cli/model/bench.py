@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.json_file import check_writable, write_json
+from vedette.cli.printable import printable
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
             accuracy=accuracy,
             progress=progress,
         )
-    print("\n".join(table(report)))
+    print("\n".join(map(printable, table(report))))
     if arguments.json is not None:
         write_json(arguments.json, report)
     if arguments.plot is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vedette.cli.json_file import check_writable, write_json
 from vedette.cli.model.export import network_size
 from vedette.cli.model.quantize_options import add_options, quantize_options
+from vedette.cli.printable import printable
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = build(request, now_ns=SystemClock().mono_ns, begin=begin)
     if arguments.json is not None:
         write_json(arguments.json, report)
-    print("\n".join(_lines(report)))
+    print("\n".join(map(printable, _lines(report))))
     if report.passed:
         return 0
     for file in report.files:

@@ -6,6 +6,8 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING
 
+from vedette.cli.printable import printable
+
 if TYPE_CHECKING:
     from engines.spec import FoundSpec, ModelFile
 
@@ -104,10 +106,8 @@ def _text(file: ModelFile, found: FoundSpec) -> str:
 
 
 def _line(name: str, value: str) -> str:
-    # A file can name its outputs and classes as it likes: nothing of that may steer the terminal.
-    shown = "".join(letter if letter.isprintable() else "?" for letter in value)
     return textwrap.fill(
-        f"{name:<12}{shown}",
+        f"{name:<12}{printable(value)}",
         width=120,
         subsequent_indent=" " * 12,
         break_long_words=False,

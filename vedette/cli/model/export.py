@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.printable import printable
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         status.update("comparing it with torch …")
         apart = difference(origin.network, out, origin.spec.input.size)
     for note in origin.notes:
-        # Words of the checkpoint may stand in it: nothing of that may steer the terminal.
-        print("note: " + "".join(letter if letter.isprintable() else "?" for letter in note), file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)  # words of the checkpoint may stand in it
     print(_json(arguments, origin, out, apart) if arguments.json else _text(arguments, origin, out, apart))
     return 0
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vedette.cli.json_file import check_writable, write_json
 from vedette.cli.model.model_options import model_options
+from vedette.cli.printable import printable
 from vedette.cli.progress import progress_bar
 from vedette.errors import UsageError
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             reference_spec=spec,
             progress=step,
         )
-    print("\n".join(table(report)))
+    print("\n".join(map(printable, table(report))))
     if arguments.json is not None:
         write_json(arguments.json, report)
     if report.first_wrong is None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vedette.cli.printable import printable
 from vedette.errors import PictureError, UsageError
 from vedette.secrets import scrub
 
@@ -74,14 +75,14 @@ def _predict(model: Model, arguments: argparse.Namespace) -> int:
         try:
             found = model.predict(image)
         except PictureError as error:
-            print("\n".join(scrub(line) for line in error.lines()), file=sys.stderr)
+            print("\n".join(printable(scrub(line)) for line in error.lines()), file=sys.stderr)
             results.append({"path": scrub(str(image)), "error": scrub(error.message)})
             status = 2
             continue
         saved = None if arguments.save is None else found.save(_place(arguments.save, image, taken))
         results.append(_described(image, found, saved))
         if not arguments.json:
-            print("\n".join(_table(image, found, saved)))
+            print("\n".join(map(printable, _table(image, found, saved))))
     if arguments.json:
         import msgspec
 
@@ -122,7 +123,5 @@ def _table(image: Path, found: Prediction, saved: Path | None) -> list[str]:
     lines = [head if saved is None else f"{head}  -> {saved}"]
     for box in found.boxes:
         sides = "".join(f"{value:9.1f}" for value in box.xyxy_px)
-        # A model can name its classes as it likes: nothing of that may steer the terminal.
-        name = "".join(letter if letter.isprintable() else "?" for letter in box.class_name)
-        lines.append(f"  {name:<16}{box.score:6.2f} {sides}")
+        lines.append(f"  {box.class_name:<16}{box.score:6.2f} {sides}")
     return lines

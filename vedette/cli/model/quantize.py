@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.model.quantize_options import add_options, quantize_options
+from vedette.cli.printable import printable
 from vedette.cli.progress import progress_bar
 from vedette.errors import UsageError
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             cache_dir=arguments.cache or arguments.out / "calibration",
             progress=lambda _done, _all: step(),
         )
-    print(_json(made) if arguments.json else "\n".join(_lines(made)))
+    print(_json(made) if arguments.json else "\n".join(map(printable, _lines(made))))
     return 0
 
 

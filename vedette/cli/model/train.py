@@ -19,6 +19,7 @@ from vedette.cli.model.train_options import (
     ingredients_of,
     options_of,
 )
+from vedette.cli.printable import printable
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
             moved=moved,
             say=say,
         )
-    print("\n".join(_lines(report)))
+    print("\n".join(map(printable, _lines(report))))
     if arguments.json is not None:
         write_json(arguments.json, report)
     return 0
@@ -216,7 +217,7 @@ def _bar() -> Iterator[tuple[Callable[[float], None], Callable[[str], None]]]:
         task = bar.add_task("training", total=1.0)
         yield (
             lambda share: bar.update(task, completed=share),
-            lambda line: console.print(line, markup=False),
+            lambda line: console.print(printable(line), markup=False),
         )
 
 

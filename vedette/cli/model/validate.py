@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vedette.cli.json_file import check_writable, write_json
 from vedette.cli.model.model_options import model_options
+from vedette.cli.printable import printable
 from vedette.cli.progress import progress_bar
 from vedette.errors import UsageError
 
@@ -101,11 +102,11 @@ def run(arguments: argparse.Namespace) -> int:
             predicting=PredictOptions(nms_iou=arguments.nms_iou, **least),
             progress=step,
         )
-    print("\n".join(table(report, by_source=arguments.by_source)))
+    print("\n".join(map(printable, table(report, by_source=arguments.by_source))))
     if arguments.json is not None:
         write_json(arguments.json, report)
     for problem in report.unreadable:
-        print(f"not used: {problem}", file=sys.stderr)
+        print(f"not used: {printable(problem)}", file=sys.stderr)
     worse = past_tolerance(report, arguments.tolerance)
     if worse is None:
         return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vedette.cli.printable import printable
+
 if TYPE_CHECKING:
     from engines.validate.agreement import Agreement
     from engines.validate.average_precision import Ap, ApReport
@@ -17,7 +19,7 @@ def table(report: Validation, *, by_source: bool = False) -> list[str]:
     """The report in lines; with `by_source` also for each part of the data set that it names."""
     lines = [f"{report.data}: {report.images} images"]
     if report.not_counted:
-        lines.append(f"not counted, the model does not know them: {_plain(', '.join(report.not_counted))}")
+        lines.append(f"not counted, the model does not know them: {printable(', '.join(report.not_counted))}")
     for one in (report.model, report.against):
         if one is not None:
             lines += ["", *_validated(one, by_source=by_source)]
@@ -50,7 +52,7 @@ def _points(ap: Ap) -> tuple[str, ...]:
 def _difference(report: Validation) -> list[str]:
     lines = []
     if report.ap_lost_points is not None:
-        by_class = ", ".join(f"{_plain(name)} {-lost:+.2f}" for name, lost in report.ap_lost_points_by_class.items())
+        by_class = ", ".join(f"{printable(name)} {-lost:+.2f}" for name, lost in report.ap_lost_points_by_class.items())
         lines.append(f"change of AP: {-report.ap_lost_points:+.2f} points ({by_class})")
     if report.agreement is not None and report.against is not None:
         lines += _agreement(report.agreement, report.against.shown_score)
@@ -78,12 +80,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  "
-        + _plain(row[0]).ljust(widths[0])
+        + printable(row[0]).ljust(widths[0])
         + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in rows
     ]
-
-
-def _plain(text: str) -> str:
-    """A data set can name its classes as it likes: nothing of that may steer the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
