@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
 from vedette import __version__
-from vedette.cli.verdict import let_sigterm_unwind
 from vedette.cli.printable import printable
+from vedette.cli.verdict import let_sigterm_unwind
 from vedette.errors import MissingExtraError, UsageError, VedetteError
 from vedette.secrets import scrub
 
