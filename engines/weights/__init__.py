@@ -11,16 +11,17 @@ from vedette.errors import ModelError
 
 DEFAULT: Final = "vedette-n"
 
-ModelName = Literal["vedette-n", "vedette-n-float", "vedette-n-416", "vedette-n-seed"]
+ModelName = Literal["vedette-n", "vedette-n-float", "vedette-n-416", "vedette-n-seed", "vedette-s"]
 NAMES: tuple[ModelName, ...] = get_args(ModelName)
 _FILES: dict[str, str] = {
     DEFAULT: "vedette-n_640x384-int8-unsigned.onnx",
     "vedette-n-float": "vedette-n_640x384.onnx",
     "vedette-n-416": "vedette-n_416x256-int8-unsigned.onnx",
     "vedette-n-seed": "vedette-n-seed_416x256.onnx",
+    "vedette-s": "vedette-s_640x384-int8-unsigned.onnx",
 }
-"""The default is the one in INT8, which TensorRT takes, too; beside it lies `vedette-n.pth`, to train on from. The
-seed is what it was trained from: small, weak, and what the tests run.
+"""The default and S are in INT8, which TensorRT takes, too; beside them lie `vedette-n.pth` and `vedette-s.pth`, to train
+on from. The seed is what it was trained from: small, weak, and what the tests run.
 """
 
 

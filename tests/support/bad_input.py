@@ -145,7 +145,7 @@ BAD_CONFIGS = (
     bad("a transport for a file", "loop: true", "transport: udp", "streams[1].transport: expected none for a file in mode 'live'; only rtsp:// and rtsps:// have a transport"),
     bad("TLS for rtsp", "fps: 10", "tls: {verify: false}", "streams[0].tls: expected none for a rtsp:// stream; only rtsps:// and https:// use TLS"),
     bad("a model to download", "path: model.onnx", 'path: "https://example.com/m.onnx"', "model.path: expected the path of a file, got 'https://example.com/m.onnx'; nothing is downloaded"),
-    bad("a name that does not ship", "path: model.onnx", "name: vedete-n", "model.name: expected 'vedette-n' or 'vedette-n-416' or 'vedette-n-float' or 'vedette-n-seed', got 'vedete-n'; did you mean 'vedette-n'?"),
+    bad("a name that does not ship", "path: model.onnx", "name: vedete-n", "model.name: expected 'vedette-n' or 'vedette-n-416' or 'vedette-n-float' or 'vedette-n-seed' or 'vedette-s', got 'vedete-n'; did you mean 'vedette-n'?"),
     bad("a model by path and by name", "path: model.onnx", "path: model.onnx, name: vedette-n", "model: expected a path or a name, got both"),
     bad("Redis over HTTP", "redis://", "http://", "sinks[0].url: expected redis://, rediss:// or unix://, got 'http://127.0.0.1:6379/0'"),
     bad("a database that is no number", "6379/0", "6379/events", "sinks[0].url: expected redis://HOST:PORT/NUMBER and nothing more, got 'redis://127.0.0.1:6379/events'"),

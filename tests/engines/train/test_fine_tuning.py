@@ -102,7 +102,7 @@ def test_a_checkpoint_says_what_is_not_said_and_keeps_its_classes(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--init", "vedette-m"), "did you mean 'vedette-n'?"),
+        (("--init", "vedette-m"), "did you mean 'vedette-s'?"),
         (("--init", "nobody"), "expected a checkpoint (.pth) or the name of one that ships"),
         (("--init", "none", "--arch", "n", "--epochs", "1", "--keep"), "--keep: expected --init with a checkpoint"),
         (("--init", "vedette-n", "--patience", "0"), "--patience: expected"),

@@ -77,7 +77,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--val", type=Path, action="append", default=[], metavar="VAL", help="what to choose by; repeatable")
     add("--arch", choices=("n", "s", "m", "l"), help="the size of the network (as the checkpoint's, or s from an n)")
     add("--classes", metavar="A,B,…", help="what it shall know (the classes of DATA)")
-    add("--init", metavar="CHECKPOINT", help="weights to start from (a file, vedette-n), or none")
+    add("--init", metavar="CHECKPOINT", help="weights to start from (a file, vedette-n, vedette-s), or none")
     add("--keep", action="store_true", help="know the checkpoint's classes, too, and learn them from it")
     add("--out", type=Path, required=True, metavar="DIR", help="where the run is kept")
     add(
