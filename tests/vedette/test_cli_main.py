@@ -203,13 +203,14 @@ def test_standard_output_and_error_may_be_closed(words: str, closed: str) -> Non
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("words", ["model describe vedette-n", "run --help"])
-def test_a_full_disk_behind_standard_output_is_one_line(words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["model describe vedette-n", "model describe vedette-n --json"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output_is_one_line(words: str, unbuffered: str, tmp_path: Path) -> None:
     limited = 'ulimit -f 0; trap "" XFSZ; exec "$0" -m vedette.cli.main $1 > out.txt'  # every write is EFBIG
     ended = subprocess.run(
         ["/bin/sh", "-c", limited, sys.executable, words],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": ""},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": unbuffered},
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
 import importlib
 import importlib.util
 import os
@@ -31,6 +32,7 @@ COMMANDS = ("run", "check", "tail", "annotate", "synth", "bench", "model", "demo
 _OWN_SIGTERM = ("run", "demo")
 
 EXIT_UNWRITTEN = 1  # as other tools have it for a full disk behind standard output
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 EXIT_OWN_FAULT = 70
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: what `tail | head` gives any other tool
@@ -120,7 +122,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         _write_nowhere()
         return EXIT_BROKEN_PIPE
     except OSError as error:
-        if _is_full(sys.stdout):
+        if error.errno in _OF_WRITING and error.filename is None and _is_full(sys.stdout):
             _write_nowhere()
             print(f"standard output cannot be written: {error.strerror}", file=sys.stderr)
             return EXIT_UNWRITTEN
@@ -159,9 +161,9 @@ def _write_nowhere() -> None:
 
 
 def _is_full(stream: TextIO) -> bool:
-    """Whether it still holds what it could not write."""
+    """Whether not a line more can be written; without a buffer (PYTHONUNBUFFERED) nothing is left to try it with."""
     try:
-        stream.flush()
+        print(file=stream, flush=True)
     except OSError:
         return True
     return False
