@@ -20,8 +20,8 @@ _FILES: dict[str, str] = {
     "vedette-n-seed": "vedette-n-seed_416x256.onnx",
     "vedette-s": "vedette-s_640x384-int8-unsigned.onnx",
 }
-"""The default and S are in INT8, which TensorRT takes, too; beside them lie `vedette-n.pth` and `vedette-s.pth`, to train
-on from. The seed is what it was trained from: small, weak, and what the tests run.
+"""The default and S are in INT8, which TensorRT takes, too; beside them lie `vedette-n.pth` and `vedette-s.pth`, to
+train on from. The seed is what it was trained from: small, weak, and what the tests run.
 """
 
 
