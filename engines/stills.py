@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from engines import jpeg
 from engines.av_picture import AvPicture, plane_view
+from engines.bounded_file import read_bounded
 from engines.types import Picture, RgbPicture, SizeWH, YuvPlanes
-from engines.whole_file import read_whole
 from vedette.errors import PictureError, StillError
 
 # FFmpeg's own lines on standard error would say less than our errors, twice.
@@ -94,7 +94,7 @@ def still_size(path: Path) -> SizeWH:
 
 def _bytes(path: Path) -> bytes:
     try:
-        data = read_whole(path, at_most_bytes=_MAX_BYTES)
+        data = read_bounded(path, at_most_bytes=_MAX_BYTES)
     except OSError as error:
         msg = f"{path}: {_why(error)}"
         raise StillError(msg, hint="check the path") from error

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from engines.bounded_file import read_bounded
 from engines.datasets.dataset import Dataset, Image, Labels, refuse
-from engines.whole_file import read_whole
 from vedette.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def read_coco(path: Path, images: Path | None = None) -> Dataset:
 
 def _decode(path: Path) -> _Document:
     try:
-        text = read_whole(path, at_most_bytes=_MAX_BYTES)
+        text = read_bounded(path, at_most_bytes=_MAX_BYTES)
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise DataError(msg) from error

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engines.bounded_file import read_bounded
 from engines.datasets.dataset import Dataset, Image, Labels, refuse
 from engines.datasets.folder import image_files
 from engines.spec_yaml import one_line, read_plain
 from engines.stills import still_size
-from engines.whole_file import read_whole
 from vedette.errors import DataError, ModelError, StillError
 
 _SLACK = 0.01
@@ -51,7 +51,7 @@ def read_yolo(path: Path, split: str = "val") -> Dataset:
 def _data_yaml(path: Path, split: str) -> tuple[tuple[str, ...], list[Path]]:
     """Class names, and the folders (or lists) of images."""
     try:
-        plain = read_plain(read_whole(path, at_most_bytes=_MAX_BYTES), str(path))
+        plain = read_plain(read_bounded(path, at_most_bytes=_MAX_BYTES), str(path))
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise DataError(msg) from error

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from engines.bounded_file import read_bounded
 from engines.datasets import open_dataset
 from engines.stills import read_still
-from engines.whole_file import read_whole
 from vedette.errors import DataError, StillError
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert read_whole(tmp_path / "a", at_most_bytes=3) == b"abc"
+    assert read_bounded(tmp_path / "a", at_most_bytes=3) == b"abc"
     with pytest.raises(OSError, match="expected at most 0 MiB, got more"):
-        read_whole(tmp_path / "a", at_most_bytes=2)
+        read_bounded(tmp_path / "a", at_most_bytes=2)
 
 
 def test_a_folder_is_none(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        read_whole(tmp_path, at_most_bytes=3)
+        read_bounded(tmp_path, at_most_bytes=3)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.json", "a.yaml"])

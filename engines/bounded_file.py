@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 
-def read_whole(path: Path, *, at_most_bytes: int) -> bytes:
+def read_bounded(path: Path, *, at_most_bytes: int) -> bytes:
     """The content of the regular file at `path`. Raises OSError."""
     # Without O_NONBLOCK a pipe that nobody writes to could not even be opened.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
