@@ -111,13 +111,9 @@ def test_shell_is_sound() -> None:
 
 
 def test_tree_that_a_gpu_run_needs_is_small(tmp_path: Path) -> None:
-    """The whole tree under 56 MiB, and what `--pack` leaves of it small enough to bring PyAV's 34 MiB along."""
+    """Far under 56 MiB, so that PyAV's 34 MiB can come along."""
     if not (ROOT / ".git").exists():
         pytest.skip("what belongs to the tree is git's to say, and this is a copy without it")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    files = [ROOT / os.fsdecode(name) for name in listed.split(b"\0") if name]
-    assert sum(file.stat().st_size for file in files if file.exists()) < 56 * MIB
-
     done = run("--pack", str(tmp_path / "packed"))
 
     assert done.returncode == 0, done.stderr
