@@ -217,7 +217,7 @@ def test_it_takes_a_configuration_whose_sinks_give_way_and_plain_means_lines(dem
     [
         (("--source", "no/such/clip.mp4", "--duration", "1"), "not_found"),
         (("--source", "rtsp://user:hunter2@127.0.0.1/x"), "holds a password"),
-        (("--duration", "-1"), "--duration: expected seconds, at least 0, got -1"),
+        (("--duration", "-1"), "--duration: expected seconds, 0 (for ever) to 10000000, got -1"),
         (("--duration", "soon"), "--duration"),
         (("--model", "no/such/model.onnx"), "no/such/model.onnx"),
         (("--source", "a.mp4", "--config", "b.yaml"), "not allowed with"),
