@@ -161,6 +161,24 @@ def test_a_stream_that_is_emptied_under_a_connection_is_read_from_its_new_beginn
     assert events.take_shown(2) == ["? reset", 1]
 
 
+def test_of_many_quiet_streams_that_are_emptied_every_one_is_read_from_its_new_beginning(
+    server: RedisServer, client: redis.Redis, open_reader: OpenReader
+) -> None:
+    names = [f"cam-{number}" for number in range(20)]  # more than are asked at one look
+    feed = open_reader(server.url).frames(*names, start="0")
+    for name in names:
+        publish_frames(client, 50, stream=name)
+    assert feed.take_shown(20) == [50] * 20
+
+    client.flushall()
+    for name in names:
+        publish_frames(client, 1, stream=name, run="run-2")
+
+    items = feed.take(40)
+    assert {item.stream for item in items if isinstance(item, Gap)} == set(names)
+    assert sorted(item.stream for item in items if isinstance(item, Received)) == sorted(names)
+
+
 def test_a_feed_that_was_never_read_does_not_move_where_another_resumes(
     server: RedisServer, client: redis.Redis, open_reader: OpenReader
 ) -> None:

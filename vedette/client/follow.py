@@ -43,6 +43,9 @@ from vedette.errors import MessageError
 REMEMBERED = 256
 # New streams are looked for when a read found nothing, and when it is so long since the last look (or `block_s`).
 LOOK_S = 0.1
+# How many streams are asked at each look whether they are still what they were, in turn: hundreds at once would cost
+# the server more than reading them does.
+ASKED_A_LOOK = 8
 
 
 @dataclass(slots=True)
@@ -153,7 +156,7 @@ class Follow:
         yield from call("PING")  # a place at the beginning asks nothing else, and no answer is no connection
         yield from self._discover(checked)
         yield from self.link.works()
-        idle_ms, looked, heard = 0, monotonic_s(), set(self.places)
+        idle_ms, looked, heard, turn = 0, monotonic_s(), set(self.places), 0
         while True:
             wait_ms = self.block_ms if self.idle_ms is None else min(self.block_ms, self.idle_ms - idle_ms)
             found = False
@@ -171,14 +174,19 @@ class Follow:
                 return
             if not found or monotonic_s() - looked >= max(self.block_ms / 1000, LOOK_S):
                 yield from self._discover(checked)
-                for key in self.places.keys() - heard:
-                    yield from _settle_quiet(self.places[key])
-                looked, heard = monotonic_s(), set()
+                for place in self._in_turn(turn):
+                    if place.key not in heard:
+                        yield from _settle_quiet(place)
+                looked, heard, turn = monotonic_s(), set(), turn + ASKED_A_LOOK
 
     def _xread(self, wait_ms: int) -> Generator[Step, Any, Any]:
         block: tuple[str | int, ...] = ("BLOCK", wait_ms) if wait_ms > 0 else ()
         ids = [place.id for place in self.places.values()]
         return (yield from call("XREAD", "COUNT", self.batch, *block, "STREAMS", *self.places, *ids))
+
+    def _in_turn(self, turn: int) -> list[Place]:
+        places = list(self.places.values())
+        return [places[(turn + step) % len(places)] for step in range(min(ASKED_A_LOOK, len(places)))]
 
     def _discover(self, checked: set[str]) -> Steps:
         if self.find is not None:
