@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from vedette.errors import UsageError
+from vedette.whole_file import whole_file
 
 
 def writable(folder: Path) -> None:
@@ -22,18 +23,12 @@ def writable(folder: Path) -> None:
 
 def write_whole(contents: Mapping[Path, bytes]) -> None:
     """Write all of them or none: each beside its place first, then renamed. Raises UsageError."""
-    waiting: dict[Path, Path] = {}
     try:
-        for path, content in contents.items():
-            waiting[path] = beside = path.with_name(f".{path.name}.{os.getpid()}")
-            beside.write_bytes(content)
-        for path, beside in waiting.items():
-            beside.replace(path)
+        with ExitStack() as waiting:
+            for path, content in contents.items():
+                waiting.enter_context(whole_file(path)).write_bytes(content)
     except OSError as error:
         raise _refused(path, error) from error
-    finally:
-        for beside in waiting.values():
-            beside.unlink(missing_ok=True)
 
 
 def _refused(path: Path, error: OSError) -> UsageError:

@@ -21,6 +21,7 @@ from engines.runtimes.tensorrt_api import Progress, TensorRt, listening, monitor
 from engines.spec import Tensor
 from engines.types import SizeWH
 from vedette.errors import EngineError, MissingExtraError, ModelError
+from vedette.whole_file import whole_file
 
 _TYPES = {
     "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64", "INT8": "int8",
@@ -162,18 +163,12 @@ def _save_timings(config: Any, path: Path) -> None:
 
 def write_whole(path: Path, *parts: bytes) -> None:
     """A file that appears whole or not at all. Raises EngineError if it cannot be written."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with unfinished.open("wb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with whole_file(path) as unfinished, unfinished.open("wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         msg = f"{path}: cannot be written: {error.strerror}"
         raise EngineError(msg) from error
