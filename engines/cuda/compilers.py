@@ -1,10 +1,10 @@
 """What turns `*.cu` into machine code for one GPU: pycuda's compiler (nvcc) where it is, else NVRTC by cuda-bindings.
 
 In:  a kernel file of this folder. Out: a cubin, which `loader.py` loads. Neither needs a GPU to compile.
-Both come with the extra `gpu`; pycuda is preferred only with nvcc beside it, since it calls that, and what nvcc
-refuses NVRTC is asked for. Whatever compiled
-it, a kernel is loaded and started in one way (`loader.py`), on streams and memory that torch owns: pycuda has no way
-to start a kernel on a stream that it did not make, which is why `SourceModule` is not used as a whole.
+Both come with the extra `gpu`; pycuda is preferred only with nvcc beside it, since it calls that, and what nvcc refuses
+NVRTC is asked for. Whatever compiled it, a kernel is loaded and started in one way (`loader.py`), on streams and memory
+that torch owns: pycuda has no way to start a kernel on a stream that it did not make, which is why `SourceModule` is
+not used as a whole.
 """
 
 from __future__ import annotations

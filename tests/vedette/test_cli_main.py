@@ -110,9 +110,9 @@ def test_wrong_usage_is_explained(words: list[str], says: list[str], capsys: pyt
             ],
         ),
         (
-            PermissionError(13, "Permission denied", "/root/a.onnx"),
+            PermissionError(13, "Permission denied", "/srv/a.onnx"),
             2,
-            ["UsageError: /root/a.onnx: permission denied", "  hint: check the path"],
+            ["UsageError: /srv/a.onnx: permission denied", "  hint: check the path"],
         ),
         (KeyboardInterrupt(), 130, []),
     ],

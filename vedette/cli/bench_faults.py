@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.verdict import conclude, let_sigterm_unwind
+from vedette.cli.verdict import conclude
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ def run_faults(arguments: argparse.Namespace) -> int:
     from pipeline.bench.faults.run import bench_faults, encode
     from pipeline.clock import SystemClock
 
-    let_sigterm_unwind()
     report = bench_faults(
         seed=arguments.seed,
         minutes=arguments.minutes,

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.verdict import conclude, let_sigterm_unwind
+from vedette.cli.verdict import conclude
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def run_isolation(arguments: argparse.Namespace) -> int:
         raise UsageError(msg)
     cores = share_out(arguments.cores)
     check_writable(arguments.json)
-    let_sigterm_unwind()
     report = bench_isolation(
         Plan(
             seconds=arguments.seconds,

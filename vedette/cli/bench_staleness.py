@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.bench_isolation import add_cores, check_lines
-from vedette.cli.verdict import conclude, let_sigterm_unwind
+from vedette.cli.verdict import conclude
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def run_staleness(arguments: argparse.Namespace) -> int:
     find_model(arguments.model)
     cores = share_out(arguments.cores)
     check_writable(arguments.json)
-    let_sigterm_unwind()
     report = bench_staleness(
         Plan(
             model=arguments.model,

@@ -9,6 +9,7 @@ import errno
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
 from vedette import __version__
 from vedette.cli.printable import printable
-from vedette.cli.verdict import let_sigterm_unwind
 from vedette.errors import MissingExtraError, UsageError, VedetteError
 from vedette.secrets import scrub
 
@@ -213,7 +213,7 @@ def entry(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> N
     """
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS and words[0] not in _OWN_SIGTERM:
-        let_sigterm_unwind()  # what is half made is taken away, as after ^C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half made is taken away, as after ^C
     status = main(words, clock=clock)
     if any(thread.daemon for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):

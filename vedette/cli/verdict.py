@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 
 from vedette.cli.json_file import write_report
 
 EXIT_BROKEN = 1
-
-
-def let_sigterm_unwind() -> None:
-    """SIGTERM, too, takes the servers and the pipeline down with the command."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def conclude(report: bytes, path: Path | None, lines: Iterable[str], *, held: bool) -> int:
