@@ -41,7 +41,7 @@ from engines.train.teachers import LevelsTeacher
 from engines.train.weighing import balanced, class_weights
 from engines.validate import ApReport
 from engines.yolo_nas import YoloNas
-from vedette.errors import ModelError, UsageError
+from vedette.errors import DataError, ModelError, UsageError
 
 _LOG_EVERY = 20  # steps between rows of the table
 
@@ -185,6 +185,9 @@ def _batches(
         problems += more
     for problem in problems[:5]:
         say(f"not used: {problem}")
+    if not materials.teachers and not any(len(one.truth.class_ids) for some in (samples, *extra) for one in some):
+        msg = f"{materials.data.path}: nothing to learn: no box of {', '.join(options.classes)}, and no teacher"
+        raise DataError(msg, hint="label pictures, or give --teacher or --pseudo")
     weights = balanced(samples, len(options.classes)) if options.balance == "resample" else [1.0] * len(samples)
     weights = [value * materials.weigh.get(one.part, 1.0) for value, one in zip(weights, samples, strict=True)]
     how = BatchOptions(

@@ -10,7 +10,8 @@ import torch
 from engines.types import SizeWH
 from engines.yolo_nas.variants import VariantName
 
-Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+Weight = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seed = Annotated[int, msgspec.Meta(ge=0)]
@@ -39,7 +40,7 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     optimizer: Literal["adamw", "sgd"] = "adamw"
     rate: Positive = 1e-3
     final_rate: Share = 0.02
-    weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 0.02
+    weight_decay: Weight = 0.02
     warmup_steps: Annotated[int, msgspec.Meta(ge=0)] = 200
     clip: Positive = 10.0
     ema: Share = 0.9995
@@ -51,10 +52,10 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     box: Literal["giou", "ciou"] = "giou"
     balance: Literal["none", "weights", "resample"] = "none"
     freeze_backbone: bool = False
-    distill: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
+    distill: Weight = 1.0
     mixed: tuple[Share, ...] = ()
     seed: Seed = 0
-    threads: Count = 2
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 2
     evaluate_minutes: Positive = 5.0
     evaluate_epochs: Positive | None = None
     patience: Count | None = None

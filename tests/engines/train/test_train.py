@@ -286,12 +286,17 @@ def test_a_run_can_take_classes_sources_and_a_second_set(tmp_path: Path, capsys:
         (("--batch", "0"), "--batch: expected"),
         (("--rate", "-1"), "--rate: expected"),
         (("--epochs", "0"), "--epochs: expected"),
+        (("--epochs", "inf"), "--epochs: expected"),
+        (("--threads", "0"), "--threads: expected"),
+        (("--threads", "99999"), "--threads: expected"),
         (("--calm", "2"), "--calm: expected"),
         (("--classes", "red,red"), "--classes: expected names that differ"),
         (("--sources", "moon"), "has no images of 'moon'"),
         (("--mix", "x"), "--mix: expected DATA=SHARE"),
         (("--mix", "x=2"), "--mix: expected DATA=SHARE"),
         (("--weigh", "a=b"), "--weigh: expected SOURCE=NUMBER"),
+        (("--weigh", "moon=inf"), "--weigh: expected SOURCE=NUMBER"),
+        (("--weigh", "moon=2"), "has no images of 'moon'"),
         (("--teacher", "no.onnx"), "no.onnx: no such file"),
         (("--pseudo", "no.json"), "no.json: no such file"),
         (("--map", "car"), "--map: expected NAME=NAME"),
@@ -311,6 +316,17 @@ def test_what_is_wrong_is_one_line(
     assert expected in err
     assert "Traceback" not in err
     assert len(err.splitlines()) <= 3
+
+
+def test_pictures_without_a_box_are_refused_unless_a_teacher_knows_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = yolo_folder(tmp_path / "data", 2)
+    for labels in (data / "labels").iterdir():
+        labels.write_text("")
+
+    assert main(["model", "train", str(data), "--out", str(tmp_path / "run"), *QUICK]) == 2
+    assert "nothing to learn: no box of red, green, blue, and no teacher" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["DeviceBatches", "Student"])

@@ -160,15 +160,15 @@ def _dataset(data: Path, ingredients: Ingredients) -> Dataset:
 
     images = None if ingredients.images is None else Path(ingredients.images)
     dataset = open_dataset(data, images=images, split=ingredients.split)
-    if ingredients.sources is None:
-        return dataset
-    wanted = ingredients.sources
     parts = {image.part for image in dataset.images}
-    for name in wanted:
-        if name not in parts:
-            msg = f"--sources: {data} has no images of {name!r}"
-            raise UsageError(msg, hint=f"it has: {', '.join(sorted(part for part in parts if part)) or 'none named'}")
-    return dataset.chosen(lambda image: image.part in wanted)
+    wanted = ingredients.sources
+    for option, names in (("--sources", wanted or ()), ("--weigh", ingredients.weigh)):
+        for name in names:
+            if name not in parts:
+                has = ", ".join(sorted(part for part in parts if part)) or "none named"
+                msg = f"{option}: {data} has no images of {name!r}"
+                raise UsageError(msg, hint=f"it has: {has}")
+    return dataset if wanted is None else dataset.chosen(lambda image: image.part in wanted)
 
 
 def _materials(

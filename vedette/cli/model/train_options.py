@@ -22,6 +22,7 @@ as running shows it (docs/results/fine-tuning.md).
 """
 EVALUATE_EPOCHS, FEW_PICTURES = 3, 1000
 """How often such a run is validated on so few pictures; with more of them, by the minute."""
+MOST_WEIGHT = 1e6
 
 
 def checkpoint_of(arguments: argparse.Namespace) -> Path | None:
@@ -108,8 +109,8 @@ def parse_weigh(text: str | None) -> dict[str, float]:
             pairs[name] = float(factor)
         except ValueError:
             pairs[name] = -1.0
-        if not pairs[name] > 0.0:
-            msg = f"--weigh: expected SOURCE=NUMBER with a number > 0, got {word!r}"
+        if not 0.0 < pairs[name] <= MOST_WEIGHT:
+            msg = f"--weigh: expected SOURCE=NUMBER with a number > 0 and at most {MOST_WEIGHT:g}, got {word!r}"
             raise UsageError(msg)
     return pairs
 
@@ -144,7 +145,7 @@ def options_of(arguments: argparse.Namespace, dataset: Dataset, start: Path | No
         "augment": not arguments.no_augment,
         "freeze_backbone": arguments.freeze_backbone,
         "warmup_steps": arguments.warmup,
-        "threads": arguments.threads or len(os.sched_getaffinity(0)),
+        "threads": len(os.sched_getaffinity(0)) if arguments.threads is None else arguments.threads,
         "mixed": [share for _, share in parse_mixed(arguments.mix)],
     }
     same = (
