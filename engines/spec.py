@@ -110,7 +110,7 @@ def sha256_of(path: Path) -> str:
                 digest.update(block)
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
-        raise ModelError(msg, hint="check model.path in the configuration") from error
+        raise ModelError(msg, hint="check the path and who may read it") from error
     return digest.hexdigest()
 
 

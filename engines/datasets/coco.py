@@ -88,7 +88,12 @@ def read_coco(path: Path, images: Path | None = None) -> Dataset:
     if missing := [
         f"{path}: images[{i}].file_name: no file {x.path}" for i, x in enumerate(found) if not _is_file(x.path)
     ]:
-        raise refuse(missing, hint="say where the images are: --images FOLDER")
+        hint = "say where the images are: --images FOLDER"
+        if images is not None:
+            hint = f"--images: the files' names are looked for under {images}, " + (
+                "which has others" if images.is_dir() else "and there is no such folder"
+            )
+        raise refuse(missing, hint=hint)
     return Dataset(path=path, classes=classes, images=found)
 
 

@@ -26,7 +26,7 @@ def read_model_file(path: Path) -> ModelFile:
         there, why = False, f"cannot be read: {error.strerror}"
     if not there:
         msg = f"{path}: {why}"
-        raise ModelError(msg, hint="check model.path; a relative path is relative to the configuration file")
+        raise ModelError(msg, hint="check the path; in a configuration, model.path is relative to the file")
     if path.suffix in SUFFIXES:
         return model_file_of(path, sha256_of(path))
     if path.suffix in CHECKPOINTS:

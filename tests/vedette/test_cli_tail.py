@@ -240,7 +240,8 @@ USAGE = [
     (["--redis", "127.0.0.1"], "expected a URL that begins with redis://"),
     (["--redis", "http://127.0.0.1"], "expected a URL that begins with redis://"),
     (["--redis", "redis://127.0.0.1:port"], "the Redis URL cannot be parsed"),
-    (["--redis", "redis://127.0.0.1", "--from", "yesterday"], "start: expected"),
+    (["--redis", "redis://127.0.0.1", "--from", "yesterday"], "--from: expected now, start"),
+    (["--redis", "redis://127.0.0.1", "--from", "9" * 5000], "--from: expected now, start"),
     (["--redis", "redis://127.0.0.1", "--from", "resume"], "--from: expected now, start"),
     (["--redis", "redis://127.0.0.1", "--prefix", ""], "prefix: expected a name"),
     (["--redis", "redis://127.0.0.1", "--count", "0"], "--count: expected a number > 0, got '0'"),
@@ -251,7 +252,7 @@ USAGE = [
 ]
 
 
-@pytest.mark.parametrize(("words", "expected"), USAGE, ids=[" ".join(case[0]) for case in USAGE])
+@pytest.mark.parametrize(("words", "expected"), USAGE, ids=[" ".join(case[0])[:80] for case in USAGE])
 def test_a_wrong_command_line_is_said_in_a_line_and_shows_no_password(
     words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

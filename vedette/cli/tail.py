@@ -68,10 +68,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from vedette.cli.tail_lines import human_line, json_line
     from vedette.client import Gap
+    from vedette.client.entries import is_start
 
     start = {"now": "$", "start": "0"}.get(arguments.start, arguments.start)
-    if start == "resume":
-        text = "--from: expected now, start, the id of a message or Unix milliseconds, got 'resume'"
+    if not is_start(start) or start == "resume":
+        text = f"--from: expected now, start, the id of a message or Unix milliseconds, got {arguments.start!r}"
         raise UsageError(text)
     for stream in arguments.streams:
         if not stream or "://" in stream:

@@ -38,12 +38,21 @@ def is_time(entry_id: str) -> bool:
     return id_pair(entry_id)[1] == MAX_SEQUENCE
 
 
-def checked_start(start: str) -> str:
-    """Return `start` if it is `$`, `0`, `resume`, a time in ms or an entry's id; else raise UsageError."""
+def is_start(start: str) -> bool:
+    """Whether it is `$`, `0`, `resume`, a time in ms or an entry's id."""
     if start in {"$", "resume"}:
-        return start
+        return True
     parts = start.split("-")
-    if len(parts) <= 2 and all(part.isascii() and part.isdigit() and int(part) <= MAX_SEQUENCE for part in parts):
+    return len(parts) <= 2 and all(map(_is_number, parts))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SEQUENCE)) and int(text) <= MAX_SEQUENCE
+
+
+def checked_start(start: str) -> str:
+    """Return `start` if it is one; else raise UsageError."""
+    if is_start(start):
         return start
     text = f"start: expected '$' (now), '0' (the beginning), 'resume', milliseconds or an entry's id, got {start!r}"
     raise UsageError(text)

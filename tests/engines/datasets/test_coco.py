@@ -90,6 +90,11 @@ def test_the_folder_of_the_images_may_be_given(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"images\[0\]\.file_name: no file .*a\.png") as raised:
         open_dataset(path)
     assert raised.value.hint == "say where the images are: --images FOLDER"
+    with pytest.raises(DataError, match=r"images\[0\]\.file_name: no file .*a\.png") as raised:
+        open_dataset(path, images=tmp_path / "nowhere")
+    assert raised.value.hint == (
+        f"--images: the files' names are looked for under {tmp_path / 'nowhere'}, and there is no such folder"
+    )
     assert open_dataset(path, images=tmp_path / "elsewhere").images[0].path.is_file()
 
 
