@@ -97,12 +97,16 @@ def build(request: BuildRequest, *, now_ns: Callable[[], int], begin: Begin) -> 
                 if path.is_dir():
                     msg = f"--out: {path} cannot be written: it is a folder"
                     raise UsageError(msg, hint="remove it, or give --name another name")
-        quantized, used = None, frozenset[str]()
+        calibrated = request.precision != "fp16"
+        pictures = [image.path for image in request.calibration.spread(request.options.images).images]
+        used = frozenset(map(sha256_of, pictures)) if calibrated else frozenset[str]()
+        if request.gated:
+            gate.held_out(request.held_out, used, request.limits)  # too few are refused before minutes are spent
+        quantized = None
         paths: dict[Form, Path]
-        if request.precision == "fp16":
+        if not calibrated:
             paths = {"fp16": to_float16(request.model, Path(folder) / f"{request.name}-fp16.onnx")}
         else:
-            pictures = [image.path for image in request.calibration.spread(request.options.images).images]
             step = begin("calibrating", len(pictures))
             made = quantize(
                 request.model,
@@ -113,7 +117,7 @@ def build(request: BuildRequest, *, now_ns: Callable[[], int], begin: Begin) -> 
                 cache_dir=request.cache_dir,
                 progress=lambda _done, _all: step(),
             )
-            quantized, used = made.report, frozenset(map(sha256_of, pictures))
+            quantized = made.report
             paths = {"unsigned": made.unsigned, "signed": made.signed}
         files = tuple(_judged(request, form, path, used, now_ns, begin) for form, path in paths.items())
     size = request.model.stat().st_size

@@ -118,10 +118,13 @@ def test_a_folder_of_the_outputs_name_is_refused_before_the_work(request_for: Bu
     assert [path.name for path in request_for.out_dir.iterdir()] == ["street-int8-signed.onnx"]
 
 
-def test_too_few_pictures_left_for_the_gate_leave_nothing_behind(request_for: BuildRequest) -> None:
-    with pytest.raises(DataError, match=f"at least 100 images that calibration has not used, got {HELD_OUT}"):
-        built(replace(request_for, limits=GateLimits()))
+def test_too_few_pictures_left_for_the_gate_are_refused_before_the_work(request_for: BuildRequest) -> None:
+    told: list[tuple[str, int]] = []
 
+    with pytest.raises(DataError, match=f"at least 100 images that calibration has not used, got {HELD_OUT}"):
+        built(replace(request_for, limits=GateLimits()), told)
+
+    assert told == []
     assert list(request_for.out_dir.iterdir()) == []
 
 
