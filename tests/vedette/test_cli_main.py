@@ -77,11 +77,14 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             ["check", "a.yaml", "rtsp://user:hunter2@cam/1"],
-            ["UsageError: unrecognized arguments: rtsp://***@cam/1", "  hint: `vedette --help` shows how it is used"],
+            [
+                "UsageError: unrecognized arguments: rtsp://***@cam/1",
+                "  hint: `vedette check --help` shows how it is used",
+            ],
         ),
         (
             ["check", "a.yaml", "--jsn"],
-            ["UsageError: unrecognized arguments: --jsn", "  hint: `vedette --help` shows how it is used"],
+            ["UsageError: unrecognized arguments: --jsn", "  hint: `vedette check --help` shows how it is used"],
         ),
         (["rtsp://user:hunter2@cam/1"], ["UsageError: expected a command, got 'rtsp://***@cam/1'"]),
         (["check", "none.yaml"], ["ConfigError: none.yaml: no such file"]),

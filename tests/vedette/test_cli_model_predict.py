@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,18 @@ def test_bad_images_get_a_line_each_and_the_rest_is_still_done(
     assert [line.partition(" ")[0] for line in errors] == ["StillError:", "StillError:"]
     assert "bad.jpg: expected a picture" in errors[0]
     assert "none.png: no such image file" in errors[1]
+
+
+def test_a_name_that_is_not_utf_8_is_shown_with_question_marks(
+    tmp_path: Path, colours: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    picture(tmp_path / "a.png", green=(20, 10, 60, 50)).rename(path)
+
+    assert main(["model", "predict", str(path), *colours, "--json"]) == 0
+
+    (image,) = json.loads(capsys.readouterr().out)["images"]
+    assert image["path"] == f"{tmp_path}/caf?.png"
 
 
 def test_json_holds_boxes_and_errors(tmp_path: Path, colours: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.json_file import json_text
 from vedette.cli.printable import printable
 from vedette.errors import ConfigError
 
@@ -54,24 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
         config = load_config(arguments.config, os.environ)
     except ConfigError as error:
         if arguments.json:
-            _print_json({"config": str(arguments.config), "ok": False, "problems": error.problems, "checks": []})
+            print(json_text({"config": str(arguments.config), "ok": False, "problems": error.problems, "checks": []}))
         raise
     findings = check_up(config, clock)
     status = exit_status(findings)
     if arguments.json:
         checks = msgspec.to_builtins(findings)
-        _print_json({"config": str(arguments.config), "ok": status == 0, "problems": [], "checks": checks})
+        print(json_text({"config": str(arguments.config), "ok": status == 0, "problems": [], "checks": checks}))
     else:
         _print_table(findings)
         wrong = sum(finding.state == "wrong" for finding in findings)
         print(f"{arguments.config}: " + ("all is well" if not wrong else f"{wrong} of {len(findings)} are wrong"))
     return status
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def _print_table(findings: list[Finding]) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from vedette.cli.json_file import json_text
+
 if TYPE_CHECKING:
     from pipeline.assembly import Outcome
 
@@ -111,15 +113,13 @@ def exit_status(outcome: Outcome) -> int:
 def print_summary(outcome: Outcome, *, as_json: bool) -> None:
     """Print what became of every frame: JSON on standard output, or a table on standard error."""
     if as_json:
-        import msgspec
-
         summary = {
             "ledger": outcome.ledger,
             "failed": outcome.failed,
             "ledger_problems": outcome.ledger_problems,
             "left_behind": outcome.left_behind,
         }
-        print(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
+        print(json_text(summary))
         return
     for line in summary_lines(outcome):
         print(line, file=sys.stderr)

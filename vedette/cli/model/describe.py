@@ -6,6 +6,7 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING
 
+from vedette.cli.json_file import json_text
 from vedette.cli.printable import printable
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _json(file: ModelFile, found: FoundSpec) -> str:
         "spec_from": found.origin,
         "spec": spec,
     }
-    return msgspec.json.format(msgspec.json.encode(described), indent=2).decode()
+    return json_text(described)
 
 
 def _text(file: ModelFile, found: FoundSpec) -> str:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.json_file import json_text
 from vedette.cli.printable import printable
 from vedette.errors import UsageError
 
@@ -132,9 +133,7 @@ def _figures(arguments: argparse.Namespace, origin: Origin, out: Path, apart: Di
 
 
 def _json(arguments: argparse.Namespace, origin: Origin, out: Path, apart: Difference) -> str:
-    import msgspec
-
-    return msgspec.json.format(msgspec.json.encode(_figures(arguments, origin, out, apart)), indent=2).decode()
+    return json_text(_figures(arguments, origin, out, apart))
 
 
 def _text(arguments: argparse.Namespace, origin: Origin, out: Path, apart: Difference) -> str:

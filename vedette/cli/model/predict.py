@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vedette.cli.json_file import json_text
 from vedette.cli.printable import printable
 from vedette.errors import PictureError, UsageError
 from vedette.secrets import scrub
@@ -84,9 +85,7 @@ def _predict(model: Model, arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print("\n".join(map(printable, _table(image, found, saved))))
     if arguments.json:
-        import msgspec
-
-        print(msgspec.json.format(msgspec.json.encode({"model": model.spec.name, "images": results})).decode())
+        print(json_text({"model": model.spec.name, "images": results}))
     return status
 
 

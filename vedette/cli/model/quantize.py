@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.json_file import json_text
 from vedette.cli.model.quantize_options import add_options, quantize_options
 from vedette.cli.printable import printable
 from vedette.cli.progress import progress_bar
@@ -92,18 +93,12 @@ def _dynamic(arguments: argparse.Namespace, model: Path) -> int:
     from engines.quantize.dynamic import quantize_dynamically
 
     path = quantize_dynamically(model, out_dir=arguments.out, name=arguments.name)
-    print(_dump({"dynamic": str(path)}) if arguments.json else _written(path, "onnxruntime, for comparison"))
+    print(json_text({"dynamic": str(path)}) if arguments.json else _written(path, "onnxruntime, for comparison"))
     return 0
 
 
 def _json(made: Quantized) -> str:
-    return _dump({"unsigned": str(made.unsigned), "signed": str(made.signed), "report": made.report})
-
-
-def _dump(report: object) -> str:
-    import msgspec
-
-    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+    return json_text({"unsigned": str(made.unsigned), "signed": str(made.signed), "report": made.report})
 
 
 def _lines(made: Quantized) -> list[str]:
