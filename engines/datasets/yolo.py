@@ -25,7 +25,9 @@ _SLACK = 0.01
 
 
 _MAX_BYTES = 1 << 20
-"""Of `data.yaml`; a guess, as for a configuration."""
+"""Of `data.yaml` and lists of classes; a guess, as for a configuration."""
+_MAX_LABEL_BYTES, _MAX_LIST_BYTES = 1 << 24, 1 << 28
+"""A hundred thousand boxes in a picture, a million pictures in a list; guesses, too."""
 
 
 def read_yolo(path: Path, split: str = "val") -> Dataset:
@@ -98,7 +100,7 @@ def _names(path: Path, names: Any) -> tuple[str, ...]:
 def _class_file(path: Path) -> tuple[str, ...]:
     for file in (path / "classes.txt", path / "labels" / "classes.txt"):
         if file.is_file():
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = _lines_of(file, _MAX_BYTES)
             return _names(file, [line.strip() for line in lines if line.strip()])
     msg = f"{path}: expected the names of the classes in data.yaml or classes.txt, found neither"
     raise DataError(msg)
@@ -109,10 +111,18 @@ def _listed(folder: Path) -> list[Path]:
     if folder.is_dir():
         return image_files(folder)
     if folder.suffix == ".txt" and folder.is_file():
-        lines = folder.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = _lines_of(folder, _MAX_LIST_BYTES)
         return [folder.parent / line.strip() for line in lines if line.strip()]
     msg = f"{folder}: expected a folder of images, or a text file that lists them; there is none"
     raise DataError(msg)
+
+
+def _lines_of(path: Path, at_most_bytes: int) -> list[str]:
+    try:
+        return read_bounded(path, at_most_bytes=at_most_bytes).decode(errors="replace").splitlines()
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise DataError(msg) from error
 
 
 def _image(file: Path, classes: tuple[str, ...], problems: list[str]) -> Image:
@@ -125,7 +135,7 @@ def _image(file: Path, classes: tuple[str, ...], problems: list[str]) -> Image:
     class_ids: list[int] = []
     label = _label_file(file)
     if label.is_file():
-        for number, line in enumerate(label.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        for number, line in enumerate(_lines_of(label, _MAX_LABEL_BYTES), 1):
             if not line.strip():
                 continue
             found = _line(line, len(classes))

@@ -13,10 +13,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from engines.bounded_file import read_bounded
 from engines.datasets import Dataset
 from engines.train.sample import Truth
 from vedette.errors import DataError
 
+_MAX_BYTES = 2 << 30
+"""A guess, as of the annotations that it stands beside."""
 TAKE = 0.4
 """Least score for an object. ../detection's README: precision 0.85 to 0.93 there."""
 TRUST = 0.5
@@ -66,7 +69,7 @@ def read_pseudo(path: Path, dataset: Dataset, *, take: float = TAKE, trust: floa
         msg = f"{path}: pseudo-labels go by COCO's image ids, and {dataset.path} is no COCO JSON"
         raise DataError(msg)
     try:
-        results = msgspec.json.decode(path.read_bytes(), type=list[_Result])
+        results = msgspec.json.decode(read_bounded(path, at_most_bytes=_MAX_BYTES), type=list[_Result])
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise DataError(msg) from error

@@ -96,6 +96,16 @@ def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str, mes
         open_dataset(yaml)
 
 
+def test_a_label_file_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    data = yolo_set(tmp_path)
+    label = next((tmp_path / "labels").rglob("*.txt"))
+    with label.open("wb") as file:
+        file.truncate(1 << 40)  # sparse: takes no room
+
+    with pytest.raises(DataError, match=r"\.txt: cannot be read: expected at most 16 MiB, got more"):
+        open_dataset(data)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
