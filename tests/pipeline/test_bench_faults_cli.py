@@ -47,6 +47,7 @@ def test_a_soak_draws_nothing_that_ends_the_process(capsys: pytest.CaptureFixtur
         (["--minutes", "0"], "--minutes: expected a number from 0.1 to 1440, got 0"),
         (["--slack", "0"], "--slack: expected seconds from 0.5 to 60, got 0"),
         (["--only", "camera-kill,redis-die"], "--only: expected kinds of fault, got 'redis-die'"),
+        (["--plot", "growth.png"], "--plot: expected a name that ends in .svg, got growth.png"),
         (["--keep", "."], "--keep: . exists already and is not an empty folder"),
     ],
 )

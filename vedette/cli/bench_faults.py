@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import shlex
 import sys
 from pathlib import Path
@@ -81,7 +82,12 @@ def run_faults(arguments: argparse.Namespace) -> int:
             print(fault)
         return 0
     check_writable(arguments.json)
-    check_writable(arguments.plot, option="--plot")
+    if arguments.plot is not None:
+        if arguments.plot.suffix != ".svg":
+            msg = f"--plot: expected a name that ends in .svg, got {arguments.plot}"
+            raise UsageError(msg)
+        check_writable(arguments.plot, option="--plot")
+        importlib.import_module("matplotlib")  # missing, it is to be said now and not in two hours
     if arguments.keep is not None and arguments.keep.exists() and any(arguments.keep.iterdir()):
         msg = f"--keep: {arguments.keep} exists already and is not an empty folder"
         raise UsageError(msg, hint="what an earlier run left in its spool and its Redis would be taken for this one's")

@@ -83,7 +83,7 @@ def _print_table(findings: list[Finding]) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("", "part", "name", "what was found, and what to do"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")  # nothing is left out in a narrow terminal
     for finding in findings:
         text = Text(printable(finding.detail))
         if finding.hint:

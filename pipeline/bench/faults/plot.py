@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 from pipeline.bench.faults.report import FaultReport
-from vedette.errors import MissingExtraError, UsageError
+from vedette.errors import UsageError
 from vedette.whole_file import write_whole
 
 _KINDS = ("camera", "redis", "lease", "disk", "process", "host")
@@ -14,13 +14,10 @@ _BINS = 60
 
 
 def plot_growth(report: FaultReport, out: Path) -> None:
-    """As SVG. Raises MissingExtraError without matplotlib, UsageError if there is nothing to draw or no place."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        msg = "--plot needs matplotlib, which is not installed"
-        raise MissingExtraError(msg, hint="pip install 'vedette[quantize]'") from error
+    """As SVG. Raises UsageError if there is nothing to draw or no place."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     growth = report.growth
     if growth is None:
         msg = "--plot: no process lived long enough"
