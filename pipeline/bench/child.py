@@ -44,6 +44,12 @@ class BenchError(VedetteError):
     """A measurement failed, or says something that cannot be."""
 
 
+class NoStreamsError(BenchError):
+    """There is nothing to measure: a stream cannot be had, or was over before the measurement was."""
+
+    exit_status = 3
+
+
 class StreamSample(msgspec.Struct, kw_only=True):
     """One stream in the window: frames settled, and each frame's durations by stage in milliseconds."""
 
@@ -185,7 +191,7 @@ def measure_pipeline(
     if outcome.failed or not samples:
         notes = [f"{name}: {report.state}, {report.note}" for name, report in outcome.status.streams.items()]
         msg = f"the streams did not last until the measurement was over: {'; '.join(notes)}"
-        raise BenchError(msg)
+        raise NoStreamsError(msg)
     return samples[0]
 
 
@@ -224,12 +230,13 @@ def main() -> NoReturn:
 
 
 def run_child(measure: Callable[[], None]) -> NoReturn:
-    """Measure, and end the process: 0, or 70 with the reason as the last line on standard error."""
+    """Measure, and end the process: 0, or 3 (no streams) or 70 with the reason as the last line on standard error."""
     status = 70
     try:
         measure()
         status = 0
     except VedetteError as error:
+        status = NoStreamsError.exit_status if isinstance(error, NoStreamsError) else status
         sys.stderr.write(scrub(error.message) + "\n")
     except Exception:  # noqa: BLE001 - the top of the process
         sys.stderr.write(scrub(traceback.format_exc()))

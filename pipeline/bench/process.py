@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pipeline.bench.child import BenchError
+from pipeline.bench.child import BenchError, NoStreamsError
 
 Answer = TypeVar("Answer")
 
@@ -36,5 +36,6 @@ def measured(
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         msg = f"measuring {kind} failed: {lines[-1] if lines else f'exit status {done.returncode}'}"
-        raise BenchError(msg, hint="`vedette check` on the configuration says more")
+        kind_of = NoStreamsError if done.returncode == NoStreamsError.exit_status else BenchError
+        raise kind_of(msg, hint="`vedette check` on the configuration says more")
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=answer)

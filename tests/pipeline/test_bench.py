@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bench import measure, paced
-from pipeline.bench.child import BenchError, Sample, StreamSample
+from pipeline.bench.child import BenchError, NoStreamsError, Sample, StreamSample
 from pipeline.bench.cpu import PARTS, by_part, part_of, thread_cpu_s
+from pipeline.bench.process import measured
 from pipeline.clock import process_cpu_s
 from stages.options import StreamOptions
 from stages.source import Connection, ConnectionInfo, Decoded, Trouble
@@ -186,10 +187,12 @@ def test_a_measurement_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"version": 1, "model": {"path": str(model)}, "streams": streams, "sinks": sinks}))
     command = [sys.executable, "-m", "pipeline.bench.child", "pipeline", str(path), "--seconds", "1"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert ended.returncode == 70
-    assert ended.stderr.splitlines()[-1].startswith(
-        "the streams did not last until the measurement was over: a: failed"
-    )
+    assert ended.returncode == 3
+    says = "the streams did not last until the measurement was over: a: failed"
+    assert ended.stderr.splitlines()[-1].startswith(says)
+    with pytest.raises(NoStreamsError, match=f"^measuring pipeline failed: {says}") as caught:
+        measured("pipeline.bench.child", "pipeline", path, 1.0, Sample, startup_s=100.0)
+    assert caught.value.exit_status == 3
 
 
 @pytest.mark.parametrize(
