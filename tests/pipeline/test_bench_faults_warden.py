@@ -1,4 +1,4 @@
-"""No server outlives the command that started it, even if that is killed."""
+"""No server outlives the command that started it, and no file of it, even if that is killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from pipeline.bench.faults.redis_server import RedisServer
 from pipeline.bench.faults.warden import Warden
 
-warden = Warden()
+warden = Warden(Path(sys.argv[1]))
 redis = RedisServer(Path(sys.argv[1]), "secret", watch=warden.watch)
 thread = threading.Thread(target=redis.start)
 thread.start()
@@ -41,9 +41,11 @@ def test_server_dies_with_its_parent_even_if_it_was_stopped(how: signal.Signals,
         server = os.pidfd_open(int(parent.stdout.readline()))
         parent.send_signal(how)
 
-    ended, _, _ = select.select([server], [], [], 60)
-    os.close(server)
-    assert ended
+        ended, _, _ = select.select([server], [], [], 60)
+        os.close(server)
+        assert ended
+        assert parent.stdout.read() == ""  # until the last that has it ends, and that is the warden
+    assert not (tmp_path / "redis").exists()
 
 
 def test_what_has_ended_is_not_touched_and_what_lives_is_killed_at_the_end() -> None:

@@ -184,7 +184,7 @@ def bench_faults(
         folder = Path(name) if keep is None else keep.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         progress(f"seed {seed}, {minutes:g} minutes: {len(schedule)} faults; rendering the cameras' pictures …")
-        with FaultSite(folder, seed, clock) as site:
+        with FaultSite(folder, seed, clock, kept=keep is not None) as site:
             run = _Run(site, clock, progress)
             run.run(schedule, minutes)
             site.bring_spool_out()

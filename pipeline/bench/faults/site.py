@@ -47,10 +47,14 @@ _MAXLEN = 20_000
 
 
 class FaultSite:
-    """`with FaultSite(folder, seed, clock) as site: site.start_life(); site.begin(fault); site.end(fault)`."""
+    """`with FaultSite(folder, seed, clock) as site: site.start_life(); site.begin(fault); site.end(fault)`.
 
-    def __init__(self, folder: Path, seed: int, clock: Clock) -> None:
+    `kept`: whether the folder is to stay afterwards.
+    """
+
+    def __init__(self, folder: Path, seed: int, clock: Clock, *, kept: bool = False) -> None:
         self._folder = folder
+        self._kept = kept
         self._seed = seed
         self._clock = clock
         self._stack = ExitStack()
@@ -67,7 +71,7 @@ class FaultSite:
     def __enter__(self) -> FaultSite:
         check_parts()
         with contextlib.ExitStack() as opened:
-            self._watch = opened.enter_context(Warden()).watch
+            self._watch = opened.enter_context(Warden(None if self._kept else self._folder)).watch
             self.redis = RedisServer(self._folder / "redis-0", REDIS_PASSWORD, watch=self._watch)
             opened.callback(self._kill_all)
             proxies = opened.enter_context(Proxies())

@@ -69,7 +69,7 @@ class ShareSite:
         check_parts()
         with contextlib.ExitStack() as opened:
             opened.enter_context(on_cores(self._cores.others))
-            self._watch = opened.enter_context(Warden()).watch
+            self._watch = opened.enter_context(Warden(self._folder)).watch
             self._redis = RedisServer(self._folder / "redis", _PASSWORD, watch=self._watch)
             opened.callback(self._kill_all)
             self._proxies = opened.enter_context(Proxies())
