@@ -1,9 +1,9 @@
 """Sees to it that nothing outlives the command, however that ends: not even SIGKILL leaves servers or files behind.
 
 A small process in a session of its own is told of each child as it starts, and of the folder that they write into. When
-its standard input ends, because we did, it kills those that live and removes the folder. It holds each by a pidfd, so that it never hits another process that got the same id.
-(PR_SET_PDEATHSIG would not do: it is the thread that started a child whose end counts, and ours start servers in
-threads that end before them.)
+its standard input ends, because we did, it kills those that live and removes the folder. It holds each by a pidfd, so
+that it never hits another process that got the same id. (PR_SET_PDEATHSIG would not do: it is the thread that started a
+child whose end counts, and ours start servers in threads that end before them.)
 """
 
 from __future__ import annotations
