@@ -7,9 +7,11 @@ Streams are opened at the same time, each bounded by its own time-outs. Called b
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from pipeline.config import Config, HttpOptions
 from pipeline.config_checks import host_and_port
 from pipeline.supervisor import Supervisor
 from stages.options import JsonlSinkOptions, RedisSinkOptions, StreamOptions
+from stages.sink.jsonl import NOT_OF_LINES, is_of_lines
 from stages.types import Clock
 from vedette.errors import SourceError, VedetteError
 from vedette.secrets import scrub
@@ -36,10 +39,19 @@ State = Literal["ok", "warning", "wrong"]
 _AT_ONCE = 32
 """Streams opened at the same time; a guess: more would compete for the cores and run into their own time-outs."""
 _GRACE_S = 2.0
+_PORT_HINTS = {
+    errno.EADDRINUSE: "another process listens there: stop it, or choose another port in http.listen",
+    errno.EADDRNOTAVAIL: "this machine has no such address: give one of its own in http.listen",
+    errno.EACCES: "this user may not have ports below 1024: choose another in http.listen",
+}
 _HINTS = {
     "refused": "check the address and the port, and that the camera is on",
     "timeout": "check the address, and that nothing between here and the camera blocks it",
     "unresolved": "check the host's name, or write its address",
+}
+_FILE_HINTS = {
+    "refused": "give this user the right to read it",
+    "corrupt": "does a player show it? It may be cut off or empty, or no video at all",
 }
 
 
@@ -121,7 +133,7 @@ def check_port(http: HttpOptions) -> Finding:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(target)
     except OSError as error:
-        hint = "another process listens there: stop it, or choose another port in http.listen"
+        hint = _PORT_HINTS.get(error.errno or 0, "check host and port in http.listen")
         reason = (error.strerror or "cannot be used").lower()
         return Finding(part="http", name=http.listen, state="wrong", detail=reason, hint=hint)
     return Finding(part="http", name=http.listen, state="ok", detail="free")
@@ -152,6 +164,7 @@ def _check_together(streams: tuple[StreamOptions, ...], clock: Clock) -> list[Fi
 
 def _probe(options: StreamOptions, clock: Clock, stop: threading.Event) -> Finding:
     from stages.source import Decoded, open_connection
+    from stages.source.av_open import is_local
 
     try:
         connection = open_connection(options, clock, stop)
@@ -170,7 +183,8 @@ def _probe(options: StreamOptions, clock: Clock, stop: threading.Event) -> Findi
         finally:
             connection.close()
     except SourceError as error:
-        return _wrong(options, f"{error.message} ({error.reason})", error.hint or _HINTS.get(error.reason))
+        hint = _FILE_HINTS.get(error.reason) if is_local(options.url) else _HINTS.get(error.reason)
+        return _wrong(options, f"{error.message} ({error.reason})", error.hint or hint)
     return _wrong(options, "ended before its first picture", None)
 
 
@@ -192,10 +206,12 @@ def _check_redis(sink: RedisSinkOptions, streams: list[str]) -> Finding:
         info = client.info()
     except redis.exceptions.AuthenticationError:
         return finding("wrong", "user or password refused", "check user and password in the sink's url")
-    except redis.exceptions.ResponseError as error:
+    except redis.exceptions.NoPermissionError as error:
         return finding("wrong", str(error), "the account must be allowed PING, INFO, EXISTS and what sinks need")
+    except redis.exceptions.ResponseError as error:
+        return finding("wrong", str(error), "check the number of the database in the sink's url, and the server's log")
     except (redis.exceptions.RedisError, OSError) as error:
-        hint = "start Redis, or correct the sink's url; `vedette run` would wait for it and drop frames until then"
+        hint = "start Redis, or correct the sink's url; `vedette run` waits for it and drops the frames of cameras"
         return finding("wrong", _words(error), hint)
     finally:
         client.close()
@@ -249,6 +265,11 @@ def _check_jsonl(sink: JsonlSinkOptions) -> Finding:
     path = Path(sink.path)
     if path.exists() and not path.is_file() and not path.is_fifo() and not path.is_char_device():
         return Finding(part="sink", name="jsonl", state="wrong", detail=f"expected a file at {path}, found a folder")
+    if path.is_file():
+        with path.open("rb") as file:
+            if not is_of_lines(file.fileno()):
+                why = "choose another path: lines would be written on its end"
+                return Finding(part="sink", name="jsonl", state="wrong", detail=f"{path}: {NOT_OF_LINES}", hint=why)
     if path.exists():
         writable = os.access(path, os.W_OK)
         hint = None if writable else "give this user the right to write it, or choose another path"
@@ -266,7 +287,10 @@ def _check_folder(name: str, folder: Path, *, needed_mb: float | None, shown: Pa
         return Finding(
             part="sink", name=name, state="wrong", detail=detail, hint="move it away, or choose another path"
         )
-    if not os.access(existing, os.W_OK | os.X_OK):
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError:
         hint = "give this user the right to write there, or choose another path"
         return Finding(
             part="sink", name=name, state="wrong", detail=f"{shown}: {existing} cannot be written", hint=hint

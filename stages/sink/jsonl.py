@@ -9,6 +9,7 @@ A plain object; not thread-safe. One process at a time has the file: an undone w
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from vedette.errors import SinkError
 
+NOT_OF_LINES = "it is a file of something else, not of JSON lines"
 _TAIL_BYTES = 1 << 20
 _BEGINS = (b'{"type":"', b'{"kind":"')
 
@@ -28,7 +30,7 @@ class JsonlFile:
     def __init__(self, path: str) -> None:
         """Open it for appending, with its directory if that is missing.
 
-        A half line at its end, left by a crash, is cut off. Raises SinkError.
+        A half line at its end, left by a crash, is cut off. Raises SinkError, also for a file of something else.
         """
         self._path = path
         self._fd = -1
@@ -41,7 +43,7 @@ class JsonlFile:
             raise SinkError(msg, hint="give every process and every sink a file of its own") from error
         except OSError as error:
             msg = f"jsonl {path}: cannot be opened: {error.strerror}"
-            raise SinkError(msg) from error
+            raise SinkError(msg, hint="choose another path, or make that one writable for this user") from error
 
     def __str__(self) -> str:
         return f"jsonl {self._path}"
@@ -81,6 +83,8 @@ class JsonlFile:
             is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
             if is_regular:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not is_of_lines(fd):
+                    raise OSError(errno.EINVAL, NOT_OF_LINES, self._path)
                 _repair(fd)
         except OSError:
             os.close(fd)
@@ -99,6 +103,11 @@ class JsonlFile:
         if self._is_regular:
             os.ftruncate(self._fd, self._size)
         self._torn = False
+
+
+def is_of_lines(fd: int) -> bool:
+    """Whether the file may be one of JSON lines: empty, or begun with an object. A video or a configuration is not."""
+    return os.pread(fd, 1, 0) in {b"", b"{"}
 
 
 def _repair(fd: int) -> None:

@@ -140,13 +140,17 @@ def _find_video(container: av.container.InputContainer, options: StreamOptions, 
 
 def _regular_file(path: Path) -> Path:
     try:
-        mode = path.stat().st_mode
+        there = path.stat()
+        mode = there.st_mode
     except FileNotFoundError:
         raise source_error(Reason.NOT_FOUND, "no such file", fatal=True) from None
     except OSError as error:
         raise source_error(Reason.REFUSED, f"cannot be opened: {error.strerror}", fatal=True) from None
     if not stat.S_ISREG(mode):
-        raise source_error(Reason.NOT_FOUND, "expected a regular file, got something else", fatal=True)
+        got = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+        raise source_error(Reason.NOT_FOUND, f"expected a file, got {got}", fatal=True)
+    if there.st_size == 0:
+        raise source_error(Reason.CORRUPT, "no readable video file: it is empty", fatal=True)
     return path
 
 

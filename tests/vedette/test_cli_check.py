@@ -91,7 +91,11 @@ def test_a_wrong_configuration_as_json(site: Site, tmp_path: Path, capsys: pytes
     ("stream", "detail", "hint"),
     [
         ("{id: a, url: none.mp4}", "no such file (not_found), /", "check the path in the URL"),
-        ("{id: a, url: site.yaml}", "no readable video file: ", None),
+        (
+            "{id: a, url: site.yaml}",
+            "no readable video file: ",
+            "does a player show it? It may be cut off or empty, or no video at all",
+        ),
         (
             '{id: a, url: "rtsp://user:${PASSWORD}@127.0.0.1:1/x"}',
             "Connection refused (refused), rtsp://***@127.0.0.1:1/x",

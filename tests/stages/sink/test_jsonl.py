@@ -14,11 +14,11 @@ from vedette.errors import SinkError
 
 def test_lines_are_appended_to_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "new" / "lines.jsonl"
-    for text in (b"1", b"2"):
+    for text in (b"{}", b'{"n":2}'):
         file = JsonlFile(str(path))
         file.append([text, text])
         file.close()
-    assert path.read_bytes() == b"1\n1\n2\n2\n"
+    assert path.read_bytes() == b'{}\n{}\n{"n":2}\n{"n":2}\n'
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_lines_are_appended_to_what_is_there(tmp_path: Path) -> None:
         (b'{"kind":"gap","a":', b""),
         (b'{"type":"frame"}\n{"t', b'{"type":"frame"}\n'),
         (b'{"type":"frame"}', b'{"type":"frame"}\n'),
-        (b"somebody's notes", b"somebody's notes\n"),
+        (b'{"somebody": "else"', b'{"somebody": "else"\n'),
         (b"", b""),
     ],
 )
@@ -39,6 +39,15 @@ def test_a_half_line_of_ours_is_cut_off_and_nothing_of_anybody_elses(
     path.write_bytes(before)
     JsonlFile(str(path)).close()
     assert path.read_bytes() == after
+
+
+@pytest.mark.parametrize("before", [b"somebody's notes", b"\0\0\0 ftypisom", b"version: 1\n"])
+def test_a_file_of_something_else_is_not_written_to(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / "mine.mp4"
+    path.write_bytes(before)
+    with pytest.raises(SinkError, match=r"mine\.mp4: cannot be opened: it is a file of something else"):
+        JsonlFile(str(path))
+    assert path.read_bytes() == before
 
 
 _LIMITED = """

@@ -115,7 +115,7 @@ def test_sound_and_covers_are_passed_by(tmp_path: Path) -> None:
     ("make", "reason", "text"),
     [
         (lambda folder: folder / "none.mp4", Reason.NOT_FOUND, "no such file"),
-        (lambda folder: folder, Reason.NOT_FOUND, "expected a regular file"),
+        (lambda folder: folder, Reason.NOT_FOUND, "expected a file, got a folder"),
         (lambda folder: text_file(folder, b"this is no film\n" * 100), Reason.CORRUPT, "no readable video file"),
         (lambda folder: text_file(folder, b""), Reason.CORRUPT, "no readable video file"),
         (lambda folder: sound_only(folder), Reason.CODEC, "has no video, but audio"),
