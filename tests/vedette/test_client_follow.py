@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -407,6 +408,18 @@ def test_a_start_that_is_none_is_refused_before_anything_is_sent(
         reader.events(start=start)
     with pytest.raises(UsageError, match="start: expected"):
         reader.frames("gate", start={"gate": start})
+
+
+def test_what_is_no_text_is_refused_in_words(server: RedisServer, open_reader: OpenReader) -> None:
+    reader: Any = open_reader(server.url)
+
+    with pytest.raises(UsageError, match=r"start: expected .*, got 1795197600000") as caught:
+        reader.frames(start=1795197600000)
+    assert caught.value.hint == "give it as text, in quotes"
+    with pytest.raises(UsageError, match=r"frames: expected the ids of streams as text, got \['gate'\]"):
+        reader.frames(["gate"])
+    with pytest.raises(UsageError, match="expected the URL of a Redis as text, got int"):
+        open_reader(5)
 
 
 def test_the_url_comes_from_the_environment_when_none_is_given(

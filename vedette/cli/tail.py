@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         text = f"--from: expected now, start, the id of a message or Unix milliseconds, got {arguments.start!r}"
         raise UsageError(text)
     for stream in arguments.streams:
-        if not stream or "://" in stream:
+        if not stream.isprintable() or not stream or "://" in stream:
             text = "STREAM: expected the id of a stream"  # what was given may be a URL with a password: not shown
             raise UsageError(text, hint="Redis is given as --redis URL, or in VEDETTE_REDIS_URL")
     show = json_line if arguments.json else human_line
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _follow(subscriber: Subscriber, arguments: argparse.Namespace, start: str) -> Iterator[Item]:
     wanted = set(arguments.streams)
-    _name_the_unknown(subscriber, wanted)
+    _name_the_unknown(subscriber, wanted, any_stream=not arguments.events)
     if not arguments.events:
         yield from subscriber.frames(*arguments.streams, start=start)
         return
@@ -101,14 +101,14 @@ def _follow(subscriber: Subscriber, arguments: argparse.Namespace, start: str) -
             yield item
 
 
-def _name_the_unknown(subscriber: Subscriber, wanted: set[str]) -> None:
-    """Say so if a wanted stream has never been there: it may be misspelt, or yet to come."""
-    if not wanted:
-        return
+def _name_the_unknown(subscriber: Subscriber, wanted: set[str], *, any_stream: bool) -> None:
+    """Say so if a wanted stream has never been there, or none at all: it may be misspelt, or yet to come."""
     try:
         known = subscriber.streams()
     except (SubscribeError, MessageError):
         return  # following will say what is wrong
+    if any_stream and not wanted and not known:
+        _say("no stream has been published there yet, or under another --prefix; waiting for one")
     for stream in sorted(wanted - known.keys()):
         there = ", ".join(known) if known else "none"
         _say(f"there is no stream {_safe(stream)!r} yet; waiting for it (there are: {_safe(there)})")
@@ -116,19 +116,23 @@ def _name_the_unknown(subscriber: Subscriber, wanted: set[str]) -> None:
 
 def _subscriber(arguments: argparse.Namespace) -> Subscriber:
     from vedette.client import Subscriber
+    from vedette.client.address import ENVIRONMENT, SCHEMES
     from vedette.secrets import SecretUrl
 
-    url: SecretUrl | str | None = os.environ.get("VEDETTE_REDIS_URL")
+    url: SecretUrl | None = None  # then that of the environment
     prefix, tls_ca, tls_verify = "vedette", None, True
     if arguments.redis is not None:
         url = SecretUrl(arguments.redis)
+        if url.scheme not in SCHEMES:
+            text = "--redis: expected a URL that begins with redis://, rediss:// or unix://"
+            raise UsageError(text)
         if url.has_password:
             text = "--redis: expected a URL without user and password, since others can read a command line"
             raise UsageError(text, hint="put the whole URL into the environment: VEDETTE_REDIS_URL")
     elif arguments.config is not None:
         sink = _redis_sink(arguments.config)
         url, prefix, tls_ca, tls_verify = sink.url, sink.prefix, sink.tls.ca, sink.tls.verify
-    if not url:
+    if url is None and not os.environ.get(ENVIRONMENT):
         text = "which Redis? Expected --config FILE, --redis URL, or a URL in the environment's VEDETTE_REDIS_URL"
         raise UsageError(text)
     return Subscriber(

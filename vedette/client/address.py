@@ -33,13 +33,17 @@ class Tls:
 
 def redis_url(url: str | SecretUrl | None) -> SecretUrl:
     """The given URL, else that of the environment. Raises UsageError without showing it."""
-    found = os.environ.get(ENVIRONMENT) if url is None else url
+    found: object = os.environ.get(ENVIRONMENT) if url is None else url
     if not found:
         text = f"no Redis given: expected a URL, or one in {ENVIRONMENT}"
         raise UsageError(text)
+    if not isinstance(found, str | SecretUrl):
+        text = f"expected the URL of a Redis as text, got {type(found).__name__}"
+        raise UsageError(text)
     secret = found if isinstance(found, SecretUrl) else SecretUrl(found)
     if secret.scheme not in SCHEMES:
-        text = f"expected a URL that begins with redis://, rediss:// or unix://, got {_scheme(secret)}"
+        where = f"{ENVIRONMENT}: " if url is None else ""
+        text = f"{where}expected a URL that begins with redis://, rediss:// or unix://, got {_scheme(secret)}"
         raise UsageError(text)
     try:
         # Both raise ValueError with parts of the password, when it holds '/', '?', '#', '[' or '@' as they are.

@@ -38,8 +38,10 @@ def is_time(entry_id: str) -> bool:
     return id_pair(entry_id)[1] == MAX_SEQUENCE
 
 
-def is_start(start: str) -> bool:
-    """Whether it is `$`, `0`, `resume`, a time in ms or an entry's id."""
+def is_start(start: object) -> bool:
+    """Whether it is `$`, `0`, `resume`, a time in ms or an entry's id, as text."""
+    if not isinstance(start, str):
+        return False
     if start in {"$", "resume"}:
         return True
     parts = start.split("-")
@@ -55,7 +57,7 @@ def checked_start(start: str) -> str:
     if is_start(start):
         return start
     text = f"start: expected '$' (now), '0' (the beginning), 'resume', milliseconds or an entry's id, got {start!r}"
-    raise UsageError(text)
+    raise UsageError(text, hint=None if isinstance(start, str) else "give it as text, in quotes")
 
 
 Entry = tuple[str, list[bytes] | None]

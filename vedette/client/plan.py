@@ -73,8 +73,13 @@ class Options:
 
 def follow_frames(options: Options, streams: tuple[str, ...], start: Start, idle_s: float | None) -> Follow:
     """A plan to follow the frames of these streams, or of all there are and will be."""
-    starts = start if isinstance(start, str) else dict(start)
-    for one in [starts] if isinstance(starts, str) else starts.values():
+    given: tuple[object, ...] = streams
+    for name in given:
+        if not isinstance(name, str):
+            text = f"frames: expected the ids of streams as text, got {name!r}"
+            raise UsageError(text, hint="give them one by one: frames('gate', 'lobby')")
+    starts = dict(start) if isinstance(start, Mapping) else checked_start(start)
+    for one in () if isinstance(starts, str) else starts.values():
         checked_start(one)
     opened = False
 
