@@ -107,7 +107,7 @@ class Machine:
         engine_opener: Callable[..., Engine] = open_engine,
         outlet_builder: Callable[..., Sequence[Outlet]] = build_outlets,
     ) -> None:
-        """Open sinks, port and engine, in the order in which their errors are cheapest. Nothing runs yet.
+        """Open port, sinks and engine, in the order in which their errors are cheapest. Nothing runs yet.
 
         `opener`, `engine_opener` and `outlet_builder` stand for the real sources, engine and sinks; with
         `model.gpu.decode: gpu` the opener is given the number of the stream's GPU, too, as `gpu`.
@@ -129,6 +129,8 @@ class Machine:
 
         for options in config.streams:
             self.ledger.open_stream(StreamId(options.id))
+        # A port that is taken leaves no file behind.
+        self._http = None if config.http is None else HttpServer(config.http, status=self.status, ready=self.readiness)
         self._outlets: tuple[Outlet, ...] = tuple(
             outlet_builder(
                 config.sinks,
@@ -138,7 +140,6 @@ class Machine:
                 on_leased=self._leased,
             )
         )
-        self._http = None if config.http is None else HttpServer(config.http, status=self.status, ready=self.readiness)
         self._analyses = open_analyses(config, engine_opener, self._clock)
         self.engines = tuple(analysis.engine for analysis in self._analyses)
         for index, options in enumerate(config.streams):

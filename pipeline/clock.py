@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from pathlib import Path
 
 
 class SystemClock:
@@ -22,3 +24,13 @@ class SystemClock:
 def process_cpu_s() -> float:
     """CPU seconds that this process has used so far, all threads, user and system."""
     return time.process_time()
+
+
+def process_age_ns() -> int:
+    """How long ago this process was started, to 10 ms; 0 where the system does not say (proc(5), starttime)."""
+    stat = Path("/proc/self/stat")
+    if not stat.exists():
+        return 0
+    ticks = int(stat.read_text().rpartition(")")[2].split()[19])
+    since_boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return max(0, since_boot_ns - ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"))

@@ -40,7 +40,7 @@ def description(*, guarded: bool) -> dict[str, Any]:
         "/readyz": _operation(
             "ready",
             "Whether frames are flowing, and if not, why not.",
-            {"200": _json("Readiness"), "503": _json("Readiness")},
+            {"200": _json("Readiness"), "503": _either(_json("Readiness"), _text("text/plain"))},
             guarded=guarded,
         ),
         "/status": _operation("status", "Everything at this moment.", {"200": _json("Status")}, guarded=guarded),
@@ -68,19 +68,23 @@ def description(*, guarded: bool) -> dict[str, Any]:
 
 
 def _operation(name: str, summary: str, answers: dict[str, Any], *, guarded: bool = False) -> dict[str, Any]:
-    refusals = {"405": _json(_REFUSAL), "431": _json(_REFUSAL)}
+    refusals = {"400": _json(_REFUSAL), "405": _json(_REFUSAL), "431": _json(_REFUSAL), "503": _text("text/plain")}
     security: list[dict[str, list[str]]] = []
     if guarded:
         refusals["401"] = _json(_REFUSAL)
         security = [{"token": []}]
     return {
-        "get": {"operationId": name, "summary": summary, "security": security, "responses": {**answers, **refusals}},
+        "get": {"operationId": name, "summary": summary, "security": security, "responses": {**refusals, **answers}},
     }
 
 
 def _json(name: str) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{name}"}
     return {"description": name, "content": {_JSON: {"schema": schema}}}
+
+
+def _either(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return {"description": one["description"], "content": {**one["content"], **other["content"]}}
 
 
 def _text(media_type: str) -> dict[str, Any]:

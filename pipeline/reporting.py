@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engines.engine import Engine
 from engines.runtimes.description import title
-from pipeline.clock import process_cpu_s
+from pipeline.clock import process_age_ns, process_cpu_s
 from pipeline.lane import Lane
 from pipeline.ledger import Ledger, StreamTotals
 from pipeline.outgoing import Outlet
@@ -37,8 +37,9 @@ class Reporter:
         self._run_id = run_id
         self._outlets = tuple(outlets)
         self._streams = dict(streams)
-        self._started_wall_ns = clock.wall_ns()
-        self._started_ns = clock.mono_ns()
+        age_ns = process_age_ns()  # models and sinks were opened before this
+        self._started_wall_ns = clock.wall_ns() - age_ns
+        self._started_ns = clock.mono_ns() - age_ns
 
     def status(self) -> Status:
         totals = self._ledger.totals()

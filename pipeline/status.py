@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pipeline.ledger import LedgerTotals, SinkTotals, StreamTotals
+from vedette.json_text import json_bytes
 from vedette.messages import ClockName, ReasonName, StreamStateName
 
 
@@ -109,9 +110,6 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[str]
 
 
-_ENCODER = msgspec.json.Encoder()
-
-
 def as_json(value: Status | Readiness | dict[str, Any]) -> bytes:
     """The JSON that the HTTP endpoints and `--json` show."""
-    return _ENCODER.encode(value)
+    return json_bytes(value)

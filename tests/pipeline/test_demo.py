@@ -69,7 +69,7 @@ def test_a_source_that_is_none_is_refused_in_a_line(tmp_path: Path, source: str,
 
 
 def test_a_password_in_the_command_line_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"SOURCE rtsp://\*\*\*@cam/ holds a password"):
+    with pytest.raises(UsageError, match=r"--source: rtsp://\*\*\*@cam/ holds a password"):
         made(tmp_path, "rtsp://user:hunter2@cam/")
 
 

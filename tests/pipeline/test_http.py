@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import threading
 
@@ -219,6 +220,11 @@ def test_requests_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
     mine = [record for record in caplog.records if record.threadName == "http" and record.name != "asyncio"]
     assert [record.getMessage() for record in mine] == [f"health, status and metrics at {client.base_url}"]
+
+
+def test_a_name_that_is_not_utf_8_has_question_marks_in_the_status() -> None:
+    odd = msgspec.structs.replace(a_status(), engine=os.fsdecode(b"caf\xe9.onnx"))
+    assert json.loads(as_json(odd))["engine"] == "caf?.onnx"
 
 
 def test_status_is_json_that_anything_reads() -> None:

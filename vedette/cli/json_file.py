@@ -1,11 +1,11 @@
-"""Reports as JSON: on standard output, or as files that are whole or not there at all."""
+"""Reports as JSON files: whole, or not there at all."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from vedette.errors import UsageError
+from vedette.json_text import json_text
 from vedette.whole_file import check_place, write_whole
 
 
@@ -33,28 +33,6 @@ def write_report(path: Path, content: bytes) -> None:
         write_whole(path, content)
     except OSError as error:
         raise _refused(path, error) from error
-
-
-def json_text(value: object) -> str:
-    """What msgspec can encode, for people to read too; where a file's name is not UTF-8 it has question marks."""
-    import msgspec
-
-    try:
-        encoded = msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        encoded = msgspec.json.encode(_in_unicode(msgspec.to_builtins(value)))
-    return msgspec.json.format(encoded, indent=2).decode()
-
-
-def _in_unicode(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode(errors="replace").decode()
-        case dict():
-            return {_in_unicode(key): _in_unicode(one) for key, one in value.items()}
-        case list() | tuple():
-            return [_in_unicode(one) for one in value]
-    return value
 
 
 def _refused(path: Path, error: OSError, *, option: str = "--json") -> UsageError:
