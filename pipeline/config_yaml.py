@@ -122,6 +122,8 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     if problem.startswith("found undefined alias"):
         # The name is left out: it may be a password that begins with '*' and was not quoted.
         problem = "an alias (*name) without its anchor (&name); text that begins with '*' needs quotes"
+    elif "found character '\\t'" in problem:
+        problem = "a tab; YAML is indented with spaces"
     elif "expected a single document" in str(error.context):
         problem = "expected one document, got a second one"
     elif "flow mapping" in str(error.context) or "found unexpected end of stream" in problem:

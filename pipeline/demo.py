@@ -51,9 +51,11 @@ def _streams(source: str | None) -> list[dict[str, object]]:
         return [{"id": name, "url": url, "mode": "live"} for name, url in _CAMERAS.items()]
     url = SecretUrl(source)
     if url.has_password:
-        msg = f"SOURCE {url} holds a password, which every user of this machine could read in the process list"
+        msg = f"--source: {url} holds a password, which every user of this machine could read in the process list"
         raise UsageError(
-            msg, hint="write it into a configuration as ${NAME} and use CONFIG= (see configs/cameras.yaml)"
+            msg,
+            hint="write it into a configuration as ${NAME} and give that: --config FILE, or make demo CONFIG=FILE "
+            "(see configs/cameras.yaml)",
         )
     if source and url.scheme == "":
         source = str(Path(source).expanduser())

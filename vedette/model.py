@@ -170,7 +170,7 @@ class Model:
             choices = get_args(get_type_hints(ModelOptions).get(name))
             if choices and all(isinstance(choice, str) for choice in choices):
                 what = f"expected one of {', '.join(choices)}"
-            msg = f"{name}: {what[0].lower()}{what[1:]}, got {given.get(name)!r}"
+            msg = f"{name}: {what[0].lower()}{what[1:].replace('`', '')}, got {given.get(name)!r}"
             raise UsageError(msg) from error
         self._options = options
         self._engine: Engine | None = open_engine(options, now_ns=SystemClock().mono_ns)

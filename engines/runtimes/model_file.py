@@ -27,6 +27,7 @@ def read_model_file(path: Path) -> ModelFile:
     if not there:
         msg = f"{path}: {why}"
         raise ModelError(msg, hint="check the path; in a configuration, model.path is relative to the file")
+    check_name(path)
     if path.suffix in SUFFIXES:
         return model_file_of(path, sha256_of(path))
     if path.suffix in CHECKPOINTS:
@@ -35,6 +36,15 @@ def read_model_file(path: Path) -> ModelFile:
         msg = f"{path}: expected an ONNX file (.onnx), got {path.suffix or 'no ending'}"
         raise ModelError(msg, hint="export the model to ONNX")
     return _onnx(path)
+
+
+def check_name(path: Path) -> None:
+    """Raise ModelError for a name that is not UTF-8, which neither onnxruntime nor a specification can hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        msg = f"{str(path).encode(errors='replace').decode()}: expected a name in UTF-8 (? is what is not)"
+        raise ModelError(msg, hint="rename it") from error
 
 
 def _onnx(path: Path) -> ModelFile:

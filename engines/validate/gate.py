@@ -65,10 +65,10 @@ class GateReport(msgspec.Struct, frozen=True, kw_only=True):
     images: int
     used_for_calibration: int
     pictures: str
-    reference_ap: float | None
-    candidate_ap: float | None
-    ap_lost_points: float | None
-    ap_lost_points_by_class: dict[str, float]
+    reference_ap: float | None = None
+    candidate_ap: float | None = None
+    ap_lost_points: float | None = None
+    ap_lost_points_by_class: dict[str, float] = {}
     agreement: Agreement
     unreadable: tuple[str, ...] = ()
 
@@ -76,6 +76,14 @@ class GateReport(msgspec.Struct, frozen=True, kw_only=True):
         """The report as `ModelSpec.gate` holds it: plain values, None left out."""
         plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))  # lists, as YAML has them
         return {key: value for key, value in plain.items() if value is not None and value != [] and value != {}}
+
+    @classmethod
+    def of_spec(cls, gate: Mapping[str, Any]) -> GateReport | None:
+        """What `to_spec` gave, or None for what is no such thing."""
+        try:
+            return msgspec.convert(gate, cls)
+        except msgspec.ValidationError:
+            return None
 
     def line(self) -> str:
         """What was found, in one line: for logs, and for the refusal."""

@@ -55,7 +55,7 @@ BAD_CONFIGS = (
     BadConfig("a list", ((GOOD, "- 1\n"),), ("expected a mapping, got a list",)),
     BadConfig("a word", ((GOOD, "hello\n"),), ("expected a mapping, got 'hello'",)),
     bad("two documents", "http: {", "---\nhttp: {", "line 11, column 1: expected one document, got a second one"),
-    bad("a tab", "track:", "\ttrack:", "line 3, column 1: found character '\\t' that cannot start any token"),
+    bad("a tab", "track:", "\ttrack:", "line 3, column 1: a tab; YAML is indented with spaces"),
     bad("a control character", "id: gate", "id: ga\x07te", "line 5, column 12: a control character, U+0007"),
     bad(
         "an unknown alias",

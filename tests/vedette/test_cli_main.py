@@ -172,6 +172,28 @@ def test_an_error_of_the_system_without_a_path_or_of_a_thread_is_our_own_fault(
         assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["run", "--help"]])
+def test_help_that_cannot_be_written_is_no_success(words: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "vedette.cli.main", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "standard output cannot be written: No space left on device\n"
+
+
+def test_letters_that_the_output_does_not_have_are_replaced() -> None:
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-m", "vedette.cli.main", "model", "bench", "--help"]
+    ended = subprocess.run(words, capture_output=True, text=True, env=ascii_only, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "?" in ended.stdout
+
+
 def test_a_closed_pipe_ends_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)

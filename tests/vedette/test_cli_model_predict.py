@@ -101,8 +101,8 @@ def test_pictures_of_one_name_are_saved_side_by_side(tmp_path: Path, colours: li
     [
         (["--save", "SAME"], "is the picture itself"),
         (["--save", "SAME/a.png"], "cannot be made"),
-        (["--score", "3"], "UsageError: score: expected `float` <= 1.0, got 3.0"),
-        (["--backend", "abacus"], "UsageError: backend: expected one of auto, openvino"),
+        (["--score", "3"], "UsageError: --score: expected float <= 1.0, got 3.0"),
+        (["--backend", "abacus"], "UsageError: --backend: expected one of auto, openvino"),
         (["--model", "none.onnx"], "ModelError: none.onnx: no such model file"),
     ],
 )

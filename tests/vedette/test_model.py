@@ -138,7 +138,7 @@ def test_thresholds_and_classes_are_kept_to(rgb: npt.NDArray[np.uint8], tmp_path
     [
         ({"backend": "abacus"}, UsageError, "backend: expected one of auto, openvino, .*, got 'abacus'"),
         ({"precision": "int3"}, UsageError, "precision: expected one of auto, fp32, .*, got 'int3'"),
-        ({"score": 2}, UsageError, "score: expected `float` <= 1.0, got 2"),
+        ({"score": 2}, UsageError, "score: expected float <= 1.0, got 2"),
         ({"classes": ["blu"]}, ModelError, "expected one of the model's classes, got 'blu', did you mean 'blue'"),
     ],
 )

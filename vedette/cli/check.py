@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.json_file import json_text
 from vedette.cli.printable import printable
 from vedette.errors import ConfigError
+from vedette.json_text import json_text
 
 if TYPE_CHECKING:
     from pipeline.checkup import Finding

@@ -8,6 +8,7 @@ import difflib
 import errno
 import importlib
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -80,6 +81,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(scrub(message), hint=f"`{self.prog} --help` shows how it is used")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help and version; argparse's own swallows a disk that is full."""
+        print(message, end="", file=file or sys.stderr, flush=True)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuses what it does not know itself, so that the hint is of the command and not of `vedette`."""
@@ -221,6 +226,8 @@ def entry(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> N
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS and words[0] not in _OWN_SIGTERM:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half made is taken away, as after ^C
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without our arrows and dots gets question marks
     status = main(words, clock=clock)
     if any(thread.daemon for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from vedette.cli.json_file import json_text
+from vedette.json_text import json_text
 
 if TYPE_CHECKING:
     from pipeline.assembly import Outcome

@@ -6,8 +6,8 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING
 
-from vedette.cli.json_file import json_text
 from vedette.cli.printable import printable
+from vedette.json_text import json_text
 
 if TYPE_CHECKING:
     from engines.spec import FoundSpec, ModelFile
@@ -102,7 +102,11 @@ def _text(file: ModelFile, found: FoundSpec) -> str:
     if spec.unverified:
         lines.append(("accuracy", "UNVERIFIED: built around the accuracy gate"))
     elif spec.gate is not None:
-        lines.append(("accuracy", ", ".join(f"{key} {value}" for key, value in spec.gate.items())))
+        from engines.validate.gate import GateReport
+
+        report = GateReport.of_spec(spec.gate)
+        plain = ", ".join(f"{key} {value}" for key, value in spec.gate.items())
+        lines.append(("accuracy", plain if report is None else report.line()))
     return "\n".join(_line(name, value) for name, value in lines)
 
 

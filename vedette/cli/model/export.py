@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.json_file import json_text
 from vedette.cli.printable import printable
 from vedette.errors import UsageError
+from vedette.json_text import json_text
 
 if TYPE_CHECKING:
     from engines.yolo_nas.export import Difference

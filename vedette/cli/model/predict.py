@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vedette.cli.json_file import json_text
 from vedette.cli.printable import printable
 from vedette.errors import PictureError, UsageError
+from vedette.json_text import json_text
 from vedette.secrets import scrub
 
 if TYPE_CHECKING:
@@ -55,16 +55,15 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             arguments.save.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            msg = f"--save: {arguments.save} cannot be made: {error.strerror}"
+            msg = f"--save: expected a folder or a place for one, {arguments.save} cannot be made: {error.strerror}"
             raise UsageError(msg) from error
-    with Model(
-        arguments.model,
-        backend=arguments.backend,
-        precision=arguments.precision,
-        score=arguments.score,
-        nms_iou=arguments.nms_iou,
-        classes=arguments.classes,
-    ) as model:
+    given = {name: getattr(arguments, name) for name in ("backend", "precision", "score", "nms_iou", "classes")}
+    try:
+        model = Model(arguments.model, **given)
+    except UsageError as error:
+        name, _, what = error.message.partition(":")
+        raise (UsageError(f"--{name.replace('_', '-')}:{what}", hint=error.hint) if name in given else error) from error
+    with model:
         return _predict(model, arguments)
 
 

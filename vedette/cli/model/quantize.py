@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.json_file import json_text
 from vedette.cli.model.quantize_options import add_options, quantize_options
 from vedette.cli.printable import printable
 from vedette.cli.progress import progress_bar
 from vedette.errors import UsageError
+from vedette.json_text import json_text
 
 if TYPE_CHECKING:
     from engines.quantize import Quantized

@@ -44,5 +44,5 @@ def quantize_options(arguments: argparse.Namespace) -> QuantizeOptions:
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         name = where.rstrip("`").replace("_", "-")
-        msg = f"--{name}: {what[:1].lower()}{what[1:].replace('`', '')}"
-        raise UsageError(msg, hint="--help lists what may be given") from error
+        msg = f"--{name}: {what[:1].lower()}{what[1:].replace('`', '')}, got {given.get(name.replace('-', '_'))}"
+        raise UsageError(msg) from error

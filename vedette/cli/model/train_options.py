@@ -160,7 +160,8 @@ def options_of(arguments: argparse.Namespace, dataset: Dataset, start: Path | No
         what, _, where = str(error).partition(" - at `$.")
         name = where.rstrip("`").replace("_", "-").replace("warmup-steps", "warmup")
         msg = f"--{name}: {what[:1].lower()}{what[1:].replace('`', '')}"
-        raise UsageError(msg, hint="`vedette model train --help` lists what may be given") from error
+        got = getattr(arguments, name.replace("-", "_"), None)
+        raise UsageError(msg if got is None else f"{msg}, got {got}") from error
     return options if arguments.warmup is not None else _with_short_warmup(options, len(dataset))
 
 
