@@ -230,7 +230,9 @@ class Checks:
         address = host_and_port(values["listen"])
         if address is None:
             self._report("http.listen", f"expected host:port such as 127.0.0.1:8080, {self._got('http.listen')}")
-        elif not loopback(address[0]) and not values.get("token") and not values.get("open"):
+        elif not (
+            loopback(address[0]) or values.get("token") or values.get("open") or self._meant("http", ("token", "open"))
+        ):
             self._report(
                 "http.listen",
                 f"expected a loopback address, or a token, or open: true if everybody may read it, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -208,9 +209,20 @@ def _problem(value: Any, described: inspect.Type) -> str | None:
         got += ", and what the environment gives is always text"
     elif isinstance(kind, inspect.StrType | inspect.CustomType) and isinstance(value, bool | int | float):
         got += ", a number; put it in quotes" if not isinstance(value, bool) else "; put it in quotes"
+    elif isinstance(value, str) and _would_fit_unquoted(value, described):
+        got += "; take the quotes away"
     words = [word for word in kind.values if isinstance(word, str)] if isinstance(kind, inspect.LiteralType) else []
     hint = _hint(value, words)
     return f"expected {expected(described)}, got {got}{hint}"
+
+
+def _would_fit_unquoted(text: str, described: inspect.Type) -> bool:
+    """Whether it is a number or a truth value in quotes, and nothing else is wrong with it."""
+    try:
+        plain = json.loads(text) if len(text) < 30 else None
+    except ValueError:
+        return False
+    return isinstance(plain, bool | int | float) and _problem(plain, described) is None
 
 
 def _leaf(value: Any, kind: inspect.Type) -> Any:

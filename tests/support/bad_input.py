@@ -67,7 +67,7 @@ BAD_CONFIGS = (
     bad("an alias in itself", "track: {", "track: &a {kind: *a, ", "track.kind: an alias that contains itself", "track.kind: given twice, in line 3 and again in line 3"),
     # Keys
     bad("version 2", "version: 1", "version: 2", "version: expected 1, got 2"),
-    bad("version as text", "version: 1", "version: '1'", "version: expected 1, got '1'"),
+    bad("version as text", "version: 1", "version: '1'", "version: expected 1, got '1'; take the quotes away"),
     bad("no version", "version: 1\n", "", "version: missing, expected 1"),
     bad("a misspelt section", "track:", "trak:", "trak: unknown key; did you mean 'track'?"),
     bad("a misspelt key that is needed", "{path: model", "{pth: model", "model.pth: unknown key; did you mean 'path'?"),
