@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import onnx
@@ -105,3 +106,14 @@ def test_a_model_without_a_spec_is_told_which_keys_to_add(tmp_path: Path, capsys
     first, second = capsys.readouterr().err.splitlines()
     assert "outputs found float32[1,2,7]" in first
     assert "tiny.yaml with the keys name, head, classes, input" in second
+
+
+def test_a_name_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.onnx"))
+    odd.write_bytes(SEED.read_bytes())
+
+    assert main(["model", "describe", str(odd)]) == 2
+    assert "caf?.onnx: expected a name in UTF-8" in capsys.readouterr().err
+    assert main(["model", "export", "yolo-nas-n", "--size", "64", "--out", str(odd.with_name("b\udce9.onnx"))]) == 2
+    assert "b?.onnx: expected a name in UTF-8" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [odd]

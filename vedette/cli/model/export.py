@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from engines.half import to_float16
     from engines.half_weights import with_half_weights
     from engines.onnx_file import save_onnx
+    from engines.runtimes.model_file import check_name
     from engines.yolo_nas.export import as_onnx, difference, export_onnx
     from engines.yolo_nas.origin import open_origin
 
@@ -70,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Console(stderr=True).status("loading …") as status:
         origin = open_origin(arguments.checkpoint, size_wh=size_wh, classes=classes)
         out = arguments.out or _default_out(arguments, origin)
+        check_name(out)  # it is read again for comparison
         status.update(f"writing {out.name} …")
         if arguments.half:
             with tempfile.TemporaryDirectory(prefix="vedette-") as scratch:
