@@ -59,7 +59,7 @@ def loopback(host: str) -> bool:
 def host_and_port(listen: str) -> tuple[str, int] | None:
     """`127.0.0.1:8080` or `[::1]:8080` as host and port; None if it is neither. Port 0 means any free one."""
     match = re.fullmatch(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})", listen)
-    if match is None or int(match["port"]) > 65535:
+    if match is None or int(match["port"]) > 65535 or not _is_host(match["six"] or match["host"]):
         return None
     return match["six"] or match["host"], int(match["port"])
 
@@ -240,11 +240,17 @@ class Checks:
             )
 
 
+def _is_host(host: str) -> bool:
+    """Whether it can be looked up: an address, or labels of 1 to 63 letters (RFC 1035, section 2.3.4)."""
+    labels = [] if ":" in host else host.removesuffix(".").split(".")
+    return not re.search(r"[\s\"<>\\^`{|}]", host) and all(1 <= len(label) <= 63 for label in labels)
+
+
 def _authority_problem(text: str) -> str | None:
     """What is wrong with the host or port of a URL; says nothing of the password, whatever urlsplit says."""
     try:
         parts = urlsplit(text)
-        if parts.hostname and not re.search(r"[\s\"<>\\^`{|}]", parts.hostname) and parts.port != 0:
+        if parts.hostname and _is_host(parts.hostname) and parts.port != 0:
             return None
     except ValueError:
         pass

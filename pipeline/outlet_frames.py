@@ -44,7 +44,8 @@ class StreamFrames:
     """One stream's frames. `queue` belongs to whoever holds the outlet's lock, the rest to the sink's thread.
 
     `hold` and `was_ours`: this stream's lease; `held_until_ns`: when the lease that another holds will have expired
-    once since it was seen.
+    once since it was seen. `at_once`: how many go in one write, fewer after one that was not answered in time: what is
+    too much for the link would be sent again for ever.
     """
 
     queue: deque[OutgoingFrame] = field(default_factory=deque)
@@ -53,6 +54,7 @@ class StreamFrames:
     was_ours: bool = False
     held_until_ns: int | None = None
     under_way: list[UnderWay] = field(default_factory=list)
+    at_once: int = BATCH
     last_id: EntryId = NONE
     stranger_wrote: bool = False
 
@@ -94,23 +96,25 @@ class StreamFrames:
         return [under_way.frame for under_way in dropped]
 
     def entries(self, now_wall_ns: int) -> list[tuple[EntryId, bytes]]:
-        """The batch as Redis gets it; gives ids to those that were not sent yet."""
+        """The batch as Redis gets it, or its beginning; gives ids to those that were not sent yet."""
         last = self.last_id
-        for under_way in self.under_way:
+        for under_way in self.under_way[: self.at_once]:
             if not under_way.sent:
                 under_way.id = id_after(last, under_way.frame.message.wall_ns, now_wall_ns)
             last = max(last, under_way.id)
-        return [(under_way.id, under_way.frame.encoded) for under_way in self.under_way]
+        return [(under_way.id, under_way.frame.encoded) for under_way in self.under_way[: self.at_once]]
 
     def mark_sent(self) -> None:
-        """There was no answer: any part of the batch may have landed."""
-        for under_way in self.under_way:
+        """There was no answer: any part of what `entries` gave may have landed. Half as many are sent next time."""
+        for under_way in self.under_way[: self.at_once]:
             under_way.sent = True
+        self.at_once = max(1, min(self.at_once, len(self.under_way)) // 2)
 
     def pop_done(self, count: int) -> list[OutgoingFrame]:
         """Take out the first `count`: they are in the stream."""
         done, self.under_way = self.under_way[:count], self.under_way[count:]
         if done:
+            self.at_once = min(BATCH, 2 * self.at_once)
             self.last_id = max(self.last_id, done[-1].id)
         return [under_way.frame for under_way in done]
 

@@ -9,6 +9,7 @@ spool. Queue: bounded; when it is full the new event is dropped (`queue_full`), 
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections import deque
@@ -32,6 +33,7 @@ _Event = tuple[EventMessage, bool]
 _EVENTS = 4096
 _COMMIT_EVENTS = 256
 _OUTBOX = 512
+_READ_ATTEMPTS = 5  # a guess: a disk that says five times that it cannot is taken at its word
 _SECOND_NS = 1_000_000_000
 
 
@@ -89,6 +91,8 @@ class SpoolKeeper:
         self._hurry = False
         self._finish = False
         self._problem: str | None = None
+        self._read_problem: str | None = None
+        self._read_attempts = 0
         self._next_commit_ns = 0
         self._cursor_ns: int | None = None
         self._read_retry_ns: int | None = None
@@ -146,7 +150,7 @@ class SpoolKeeper:
 
     def problem(self) -> str | None:
         with self._lock:
-            return self._problem
+            return self._problem or self._read_problem
 
     @property
     def is_idle(self) -> bool:
@@ -319,6 +323,21 @@ class SpoolKeeper:
             self._spool.save_cursor()
             self._cursor_ns = None
 
+    def _is_gone(self, error: OSError) -> bool:
+        """Whether what cannot be read is lost: a file that is not there, a disk that fails again and again.
+
+        Anything else (too many open files, say) passes, and nothing is given up for it.
+        """
+        self._read_attempts += 1
+        problem = f"spool {self._place}: cannot be read: {error.strerror}"
+        with self._lock:
+            is_new, self._read_problem = self._read_problem is None, problem
+        if is_new:
+            logger.error("%s", problem, extra=CHANGE)
+        return isinstance(error, FileNotFoundError) or (
+            error.errno == errno.EIO and self._read_attempts >= _READ_ATTEMPTS
+        )
+
     def _refill(self) -> bool:
         """Read ahead for the sink's thread, so that it never waits for the disk; whether there is something new."""
         with self._lock:
@@ -330,9 +349,13 @@ class SpoolKeeper:
         try:
             records, lost = self._spool.read(room)
         except OSError as error:
-            self._read_retry_ns = self._clock.mono_ns() + self._times.retry_ns
-            logger.error("spool %s: cannot be read: %s", self._place, error.strerror)
-            return False
+            if not self._is_gone(error):
+                self._read_retry_ns = self._clock.mono_ns() + self._times.retry_ns
+                return False
+            records, lost = [], self._spool.pass_over()
+        self._read_attempts = 0
+        with self._lock:
+            self._read_problem = None
         if lost:
             logger.error("spool %s: %d promised events cannot be read any more", self._place, lost)
             self._ledger.dropped(self._name, "spool_error", lost, source="spooled")

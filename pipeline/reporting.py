@@ -114,13 +114,9 @@ def _flows(report: StreamReport) -> bool:
 
 
 def _process() -> ProcessReport:
-    statm = Path("/proc/self/statm")
-    fds = Path("/proc/self/fd")
-    if not statm.exists():  # not Linux: what cannot be read is said as zero, never guessed
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        open_files = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError:  # not Linux, or no descriptor left: what cannot be read is said as zero, never guessed
         return ProcessReport(cpu_s=process_cpu_s(), rss_bytes=0, open_files=0)
-    pages = int(statm.read_text().split()[1])
-    return ProcessReport(
-        cpu_s=process_cpu_s(),
-        rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
-        open_files=sum(1 for _ in fds.iterdir()),
-    )
+    return ProcessReport(cpu_s=process_cpu_s(), rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"), open_files=open_files)

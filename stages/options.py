@@ -54,7 +54,7 @@ class StreamOptions(_Section, frozen=True, kw_only=True):
     mode: Literal["live", "file"] | None = None
     loop: bool = False
     start: datetime.datetime | None = None
-    fps: Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)] | None = None
+    fps: Annotated[float, msgspec.Meta(ge=0.001, le=1000.0)] | None = None
     decode: Literal["all", "nonkey"] = "all"
     transport: Literal["tcp", "udp"] = "tcp"
     open_timeout_s: Seconds = 10.0
@@ -90,7 +90,7 @@ class RedisSinkOptions(_Section, frozen=True, kw_only=True, tag_field="kind", ta
 
     url: SecretUrl
     prefix: KeyPrefix = "vedette"
-    maxlen: Annotated[int, msgspec.Meta(ge=1)] = 10000
+    maxlen: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 10000
     empty: bool = True
     spool: SpoolOptions = SpoolOptions()
     tls: TlsOptions = TlsOptions()

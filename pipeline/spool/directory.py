@@ -94,7 +94,8 @@ class Directory:
 
     def remove(self, name: str) -> None:
         self._forget(name)
-        (self._path / name).unlink()
+        # Somebody may have taken it away, or we did and the folder's fsync failed: it is asked for again then.
+        (self._path / name).unlink(missing_ok=True)
         self._sync_directory()
 
     def replace(self, name: str, data: bytes, *, durable: bool) -> None:

@@ -249,6 +249,14 @@ class Spool:
             self._place = (segment, run, offset + position)
         return records, lost
 
+    def pass_over(self) -> int:
+        """Give up what `read` cannot get: goes on behind that run, and returns how many records are lost by it."""
+        segment, run, _ = self._find_place()
+        self._place = None
+        if segment is self._active:
+            self._active = None  # what comes next would be lost with it
+        return self._lose(run.serial + run.count)
+
     def _lose(self, serial: int) -> int:
         """Go on to the record `serial`; returns how many of those passed over are lost now and were not before."""
         lost = {gone for gone in range(self._read, serial) if gone >= self._acked_most} - self._lost

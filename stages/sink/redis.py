@@ -158,13 +158,17 @@ class RedisPublisher:
         except (redis.RedisError, OSError) as error:
             connection.disconnect()
             raise self._away(error) from None
+        except UnicodeError:  # out of getaddrinfo: a label of the host's name is empty or too long
+            connection.disconnect()
+            msg = f"{self}: its host's name cannot be looked up"
+            raise RedisAway(msg, hint="correct the sink's url") from None
         self._connection = connection
         (answer,) = self._execute([("INFO",)])
         if isinstance(answer, Refusal):
             self.disconnect()
             msg = f"{self}: {answer}"
             raise RedisAway(msg)
-        info = dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
+        info = dict(line.split(":", 1) for line in answer.decode(errors="replace").splitlines() if ":" in line)
         if info.get("cluster_enabled", "0") != "0":
             self.disconnect()
             msg = f"{self}: is a Redis Cluster, which isn't supported"

@@ -34,6 +34,10 @@ _NO_SUPPORT = (
 )
 
 
+# What this machine lacks for the moment says nothing about the file.
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+
+
 def source_error(reason: Reason, detail: str, *, fatal: bool = False, hint: str | None = None) -> SourceError:
     """A SourceError in our words; the caller's `detail` must hold no secret."""
     return SourceError(detail, reason=reason.value, fatal=fatal, hint=hint or _HINTS.get(reason))
@@ -56,6 +60,8 @@ def opening_failed(
             return source_error(Reason.NOT_FOUND, said, fatal=True)
         if isinstance(error, av.error.PermissionError):
             return source_error(Reason.REFUSED, said, fatal=True)
+        if error.errno in _PASSING:
+            return source_error(Reason.REFUSED, f"cannot be opened for now: {said}")
         return source_error(Reason.CORRUPT, f"no readable video file: {said}", fatal=True)
     if isinstance(error, (av.error.ExitError, av.error.TimeoutError)) or waited_s >= limit_s:
         return source_error(Reason.TIMEOUT, f"no answer for {waited_s:.1f} s (limit {limit_s:g} s)")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.spool import Directory
 from tests.support.outlets import Rig, events_in, eventually, frames_in, numbers, redis_options
 from tests.support.redis_server import RedisServer
 from vedette.messages import GapEvent
@@ -119,6 +120,42 @@ def test_a_disk_that_takes_nothing_drops_new_events_says_so_and_recovers(
         assert isinstance(gap, GapEvent)
         assert (gap.what, gap.count, gap.reason, gap.stream) == ("events", 2, "spool_error", "cam")
         assert numbers(frames_in(client)) == [1]
+
+
+@pytest.mark.parametrize("how", ["gone", "unreadable"])
+def test_a_segment_that_cannot_be_read_holds_back_nothing_behind_it(
+    redis_server: RedisServer, start_rig: StartRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    unreadable: set[str] = set()
+
+    class BadSector(Directory):
+        def read(self, name: str, offset: int, size: int) -> bytes:
+            if name in unreadable:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(name, offset, size)
+
+    monkeypatch.setattr("pipeline.outlet.Directory", BadSector)
+    redis_server.stop()
+    rig = start_rig()
+    for number in range(2000):  # more than is read ahead, in several segments
+        rig.event(number)
+    rig.wait_for(lambda t: t.spooled == 2000)
+    segment = sorted((tmp_path / "spool").glob("*.v1"))[2]
+    if how == "gone":
+        segment.unlink()
+    else:
+        unreadable.add(segment.name)
+    redis_server.start()
+    rig.wait_for(lambda t: t.spooled == 0 and t.gaps == 1)
+    rig.event(5000)
+    lost = rig.totals.dropped["spool_error"]
+    rig.wait_for(lambda t: t.delivered == 2002 - lost)
+    assert 0 < lost < 1000
+    assert rig.outlet.problem() is None
+    rig.close()
+    with redis_server.client() as client:
+        (gap,) = [event for event in events_in(client) if isinstance(event, GapEvent)]
+    assert (gap.what, gap.count, gap.reason) == ("events", lost, "spool_damaged")
 
 
 def test_damage_found_at_the_start_is_logged_and_told(

@@ -44,7 +44,7 @@ def bad(name: str, old: str, new: str, *says: str) -> BadConfig:
     return BadConfig(name, ((old, new),), says)
 
 
-_A_NUMBER = "expected a number > 0 and <= 1000"
+_A_NUMBER = "expected a number >= 0.001 and <= 1000"
 _SCHEMES = "expected a path or rtsp://, rtsps://, http://, https://, file:, synthetic://"
 _HOST = "expected a host, and a port from 1 to 65535 if any"
 _ENCODE = " (in a password, write @ : / ? # as %40 %3A %2F %3F %23)"
