@@ -8,14 +8,15 @@ Made by the sources for every frame, and by `engines/stills.py` for image files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import av
+import av.error
 import numpy as np
 import numpy.typing as npt
 
-from engines.types import RgbPicture, SizeWH, YuvMatrix, YuvPlanes
+from engines.types import U8, RgbPicture, SizeWH, YuvMatrix, YuvPlanes
 from vedette.errors import PictureError
 
 # ITU-T H.273, MatrixCoefficients. Unspecified (2) is read as BT.601, as FFmpeg and OpenCV do: a model's training
@@ -62,55 +63,90 @@ _FORMATS = _formats()
 
 
 class AvPicture:
-    """An `engines.types.Picture` over one decoded frame."""
+    """An `engines.types.Picture` over one decoded frame.
 
-    __slots__ = ("_frame", "size_wh")
+    `turns`: quarters, counter-clockwise, by which it is turned to be upright: phones store pictures as the sensor lies.
+    """
 
-    def __init__(self, frame: av.VideoFrame) -> None:
+    __slots__ = ("_frame", "_turns", "size_wh")
+
+    def __init__(self, frame: av.VideoFrame, turns: int = 0) -> None:
         self._frame: av.VideoFrame | None = frame
-        self.size_wh: SizeWH = (frame.width, frame.height)
+        self._turns = turns % 4
+        self.size_wh: SizeWH = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
 
     @property
     def frame(self) -> av.VideoFrame:
-        """The decoder's own frame, for those who encode it again; not after `release`."""
+        """The decoder's own frame, not turned; not after `release`."""
         assert self._frame is not None
         return self._frame
 
     def release(self) -> None:
         self._frame = None
 
+    def bgr(self) -> U8:
+        """A copy (height, width, 3) uint8 to draw into, as OpenCV has it."""
+        return np.ascontiguousarray(np.rot90(self.frame.to_ndarray(format="bgr24"), self._turns))
+
     def planes(self) -> YuvPlanes | RgbPicture:
-        frame = self.frame
-        name = frame.format.name
-        layout = _FORMATS.get(name)
-        if layout is None:
-            msg = f"pixel format {name} cannot be converted, expected planar YUV, NV12, NV21, P010, grey or rgb24"
-            raise PictureError(msg)
-        width, height = self.size_wh
-        if layout.layout == "rgb":
-            return RgbPicture(rgb=plane_view(frame, 0, height, width, channels=3))
-        chroma_width = -(-width >> layout.sub_wh[0])
-        chroma_height = -(-height >> layout.sub_wh[1])
-        y = plane_view(frame, 0, height, width, bits=layout.bits)
-        u = v = uv = None
-        if layout.layout == "planar":
-            u = plane_view(frame, 1, chroma_height, chroma_width, bits=layout.bits)
-            v = plane_view(frame, 2, chroma_height, chroma_width, bits=layout.bits)
-        elif layout.layout != "grey":
-            uv = plane_view(frame, 1, chroma_height, chroma_width, channels=2, bits=layout.bits)
-        if layout.layout == "nv21" and uv is not None:
-            v, u, uv = np.ascontiguousarray(uv[..., 0]), np.ascontiguousarray(uv[..., 1]), None
-        matrix, full_range = colours_of(frame)
-        return YuvPlanes(
-            y=y,
-            u=u,
-            v=v,
-            uv=uv,
-            bits=layout.bits,
-            msb_aligned=layout.msb_aligned,
-            matrix=matrix,
-            full_range=layout.full_range or full_range,
-        )
+        planes = _planes(self.frame)
+        if not self._turns:
+            return planes
+        if isinstance(planes, RgbPicture):
+            return RgbPicture(rgb=_turned(planes.rgb, self._turns))
+        u, v, uv = (None if one is None else _turned(one, self._turns) for one in (planes.u, planes.v, planes.uv))
+        return replace(planes, y=_turned(planes.y, self._turns), u=u, v=v, uv=uv)
+
+
+def _turned(plane: npt.NDArray[Any], turns: int) -> npt.NDArray[Any]:
+    turned = np.ascontiguousarray(np.rot90(plane, turns))
+    turned.flags.writeable = False
+    return turned
+
+
+def _readable(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame, or FFmpeg's conversion of it where its format is one that hardly any camera has."""
+    name = frame.format.name
+    if name in _FORMATS:
+        return frame
+    if frame.format.has_palette or name.startswith(("bayer", "cuda")):
+        msg = f"pixel format {name} cannot be converted, expected planar YUV, NV12, NV21, P010, grey or rgb24"
+        raise PictureError(msg)
+    try:
+        return frame.reformat(format="rgb24" if frame.format.is_rgb else "yuv420p")
+    except (av.error.FFmpegError, ValueError) as error:
+        msg = f"pixel format {name} cannot be converted: {error}"
+        raise PictureError(msg) from error
+
+
+def _planes(frame: av.VideoFrame) -> YuvPlanes | RgbPicture:
+    frame = _readable(frame)
+    layout = _FORMATS[frame.format.name]
+    width, height = frame.width, frame.height
+    if layout.layout == "rgb":
+        return RgbPicture(rgb=plane_view(frame, 0, height, width, channels=3))
+    chroma_width = -(-width >> layout.sub_wh[0])
+    chroma_height = -(-height >> layout.sub_wh[1])
+    y = plane_view(frame, 0, height, width, bits=layout.bits)
+    u = v = uv = None
+    if layout.layout == "planar":
+        u = plane_view(frame, 1, chroma_height, chroma_width, bits=layout.bits)
+        v = plane_view(frame, 2, chroma_height, chroma_width, bits=layout.bits)
+    elif layout.layout != "grey":
+        uv = plane_view(frame, 1, chroma_height, chroma_width, channels=2, bits=layout.bits)
+    if layout.layout == "nv21" and uv is not None:
+        v, u, uv = np.ascontiguousarray(uv[..., 0]), np.ascontiguousarray(uv[..., 1]), None
+    matrix, full_range = colours_of(frame)
+    return YuvPlanes(
+        y=y,
+        u=u,
+        v=v,
+        uv=uv,
+        bits=layout.bits,
+        msb_aligned=layout.msb_aligned,
+        matrix=matrix,
+        full_range=layout.full_range or full_range,
+    )
 
 
 def colours_of(frame: av.VideoFrame) -> tuple[YuvMatrix, bool]:

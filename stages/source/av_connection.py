@@ -161,13 +161,20 @@ class AvConnection:
             time_base=time_base,
             mono_ns=mono_ns,
             decoded_ns=self._clock.mono_ns(),
-            picture=AvPicture(frame) if self._on_gpu is None else self._picture(self._on_gpu, frame),
+            picture=self._picture(frame),
             rtcp_wall_ns=rtcp_wall_ns,
             corrupt=bool(frame.is_corrupt),
         )
 
-    def _picture(self, on_gpu: GpuDecoding, frame: av.VideoFrame) -> Picture:
+    def _turns(self, frame: av.VideoFrame) -> int:
+        """Quarters to the left that make it upright. Files of phones say that; no camera does."""
+        return round(frame.rotation / 90) if self._local else 0
+
+    def _picture(self, frame: av.VideoFrame) -> Picture:
         """The first picture shows where it was decoded."""
+        on_gpu = self._on_gpu
+        if on_gpu is None:
+            return AvPicture(frame, self._turns(frame))
         if self.info.decoder is None:
             why = on_gpu.refuses(frame)
             if why is not None:

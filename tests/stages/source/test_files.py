@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
+from engines.types import YuvPlanes
 from pipeline.clock import SystemClock
 from stages.options import StreamOptions
 from stages.source import Connection, Decoded, Trouble, open_connection
@@ -61,6 +64,23 @@ def test_every_frame_comes_out_once_and_in_order(tmp_path: Path, suffix: str, cl
     times = [item.pts * item.time_base for item in items if item.pts is not None]
     assert [round((time - times[0]) * 25) for time in times] == list(range(30))
     assert all(item.mono_ns <= item.decoded_ns and item.rtcp_wall_ns is None for item in items)
+
+
+def test_a_file_of_a_phone_is_turned_upright(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=3)
+    lying = bytearray(clip.read_bytes())
+    unity = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    quarter = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000)
+    place = lying.index(unity, lying.index(b"tkhd"))
+    lying[place : place + len(unity)] = quarter
+    (tmp_path / "lying.mp4").write_bytes(lying)
+
+    upright, turned = (pictures(tmp_path / name)[0].picture.planes() for name in ("clip.mp4", "lying.mp4"))
+
+    assert turned.size_wh == upright.size_wh[::-1]
+    assert isinstance(turned, YuvPlanes)
+    assert isinstance(upright, YuvPlanes)
+    assert np.array_equal(turned.y, np.rot90(upright.y, -1))  # clockwise, as a player shows it
 
 
 def test_file_says_what_it_is(tmp_path: Path) -> None:

@@ -119,3 +119,27 @@ def test_full_range_is_that_of_the_frame() -> None:
 def test_format_that_cannot_be_converted_is_an_error_that_names_it() -> None:
     with pytest.raises(PictureError, match="pixel format pal8 cannot be converted, expected planar YUV"):
         AvPicture(av.VideoFrame(16, 16, "pal8")).planes()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "nv12", "gray", "rgb24"])
+def test_a_picture_that_lies_on_its_side_is_turned(pixels: str, turns: int) -> None:
+    lying, _ = picture(pixels, (64, 36))
+    upright = AvPicture(lying.frame, turns)
+    before, after = lying.planes(), upright.planes()
+    assert after.size_wh == upright.size_wh == ((36, 64) if turns % 2 else (64, 36))
+    for name in ("rgb",) if isinstance(before, RgbPicture) else ("y", "u", "v", "uv"):
+        one = getattr(before, name)
+        assert (one is None and getattr(after, name) is None) or np.array_equal(
+            getattr(after, name), np.rot90(one, turns)
+        )
+    assert upright.bgr().shape == (*upright.size_wh[::-1], 3)
+
+
+@pytest.mark.parametrize("pixels", ["yuyv422", "uyvy422", "bgr24", "rgba", "gbrp"])
+def test_what_hardly_any_camera_sends_is_converted(pixels: str) -> None:
+    shown = AvPicture(av.VideoFrame.from_ndarray(np.full((36, 64, 3), 90, np.uint8), "rgb24").reformat(format=pixels))
+    planes = shown.planes()
+    level = planes.rgb if isinstance(planes, RgbPicture) else planes.y
+    assert planes.size_wh == (64, 36)
+    assert abs(float(level.mean()) - (90 if isinstance(planes, RgbPicture) else 16 + 90 * 219 / 255)) < 2
