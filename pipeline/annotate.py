@@ -26,6 +26,7 @@ from pipeline.drawing import Artist
 from stages.options import JsonlSinkOptions, StreamOptions, TrackOptions
 from stages.source import Decoded, open_connection
 from stages.source.picture import AvPicture
+from stages.types import Reason
 from vedette.errors import PictureError, SourceError, UsageError
 from vedette.messages import FrameMessage
 from vedette.secrets import SecretUrl
@@ -35,6 +36,7 @@ Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many frames are done, and how many there are, if that is known."""
 
 _WATCH_S = 0.2
+_USUAL_STEP_S, _LONGEST_STEP_S = Fraction(1, 25), 10  # between pictures; what is longer is no pause but a seam
 
 
 def annotate(
@@ -65,7 +67,10 @@ def annotate(
             _look(options, model, track, found, clock, expected, progress)
             messages, tracks = _read(found)
             frames = _draw(options, messages, part, clock, info.fps, expected, progress)
-    except OSError as error:
+            if not frames:
+                msg = f"{options.url}: no picture in it could be analysed"
+                raise SourceError(msg, reason=Reason.CORRUPT.value, fatal=True, hint="`vedette check` may say why")
+    except (OSError, av.error.FFmpegError) as error:
         msg = f"OUT: {out} cannot be written: {error.strerror}"
         raise UsageError(msg, hint="choose another place, or make room there") from error
     return frames, tracks
@@ -123,6 +128,7 @@ def _draw(
     """Decode the source again, draw, encode. Returns the number of frames written."""
     artist = Artist()
     frames = 0
+    times = Rising()
     with av.open(str(part), "w") as container:
         stream: Any = None
         for seq, item in enumerate(_pictures(options, clock)):
@@ -141,7 +147,7 @@ def _draw(
             if bgr.shape[:2] != (stream.height, stream.width):
                 bgr = np.ascontiguousarray(cv2.resize(bgr, (stream.width, stream.height)))
             frame = av.VideoFrame.from_ndarray(bgr, format="bgr24")
-            frame.pts, frame.time_base = item.pts, item.time_base
+            frame.pts, frame.time_base = times.after(item.pts, item.time_base), item.time_base
             container.mux(stream.encode(frame))
             frames += 1
             if frames % 10 == 0:
@@ -149,6 +155,27 @@ def _draw(
         if stream is not None:
             container.mux(stream.encode(None))
     return frames
+
+
+class Rising:
+    """Time stamps from 0 that rise, as a container needs them, of a file cut out of a longer one or put together."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._written = -1
+        self._step = 1
+
+    def after(self, pts: int, time_base: Fraction) -> int:
+        last, self._last = self._last, pts
+        if last is None:
+            self._step = max(1, round(_USUAL_STEP_S / time_base))
+            self._written = 0
+        elif last < pts < last + _LONGEST_STEP_S / time_base:
+            self._step = pts - last
+            self._written += self._step
+        else:  # a new beginning in its middle
+            self._written += self._step
+        return self._written
 
 
 def _pictures(options: StreamOptions, clock: SystemClock) -> Iterator[Decoded]:
@@ -164,7 +191,7 @@ def _pictures(options: StreamOptions, clock: SystemClock) -> Iterator[Decoded]:
 def _bgr(picture: Picture) -> U8:
     """The picture as (H, W, 3) uint8 BGR, a copy that may be drawn into."""
     if isinstance(picture, AvPicture):
-        return np.ascontiguousarray(picture.frame.to_ndarray(format="bgr24"))
+        return picture.bgr()
     planes = picture.planes()
     if isinstance(planes, RgbPicture):
         return np.ascontiguousarray(planes.rgb[:, :, ::-1])

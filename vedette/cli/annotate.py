@@ -35,6 +35,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=run)
 
 
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are one file, by whatever names."""
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+
+
 def run(arguments: argparse.Namespace) -> int:
     source = SecretUrl(arguments.source)
     if source.scheme not in {"", "file", "synthetic"}:
@@ -46,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.score is not None and not 0.0 <= arguments.score <= 1.0:
         msg = f"--score: expected a number from 0 to 1, got {arguments.score:g}"
         raise UsageError(msg)
-    if source.scheme != "synthetic" and Path(arguments.source).resolve() == arguments.out.resolve():
+    if source.scheme != "synthetic" and _same(Path(arguments.source.removeprefix("file://")), arguments.out):
         msg = f"OUT: {arguments.out} is IN; it would be overwritten"
         raise UsageError(msg)
 
