@@ -190,13 +190,13 @@ class _TokenCheck:
 
     def __init__(self, application: ASGIApp, token: Secret) -> None:
         self._application = application
-        self._expected = f"Bearer {token.reveal()}".encode()
+        self._expected = token.reveal().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] != "/healthz":
-            given = dict(scope["headers"]).get(b"authorization", b"")
+            scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
             # Compared as a whole and in constant time: how long it takes tells nothing about the token.
-            if not hmac.compare_digest(given, self._expected):
+            if not hmac.compare_digest(given, self._expected) or scheme.lower() != b"bearer":
                 refusal = _json({"error": "expected a valid bearer token"}, status_code=401)
                 refusal.headers["WWW-Authenticate"] = "Bearer"
                 await refusal(scope, receive, send)

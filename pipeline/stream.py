@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 Opener = Callable[[StreamOptions, Clock, threading.Event], Connection]
 
 _LEVELS = {State.STALLED: logging.WARNING, State.WAITING: logging.WARNING, State.FAILED: logging.ERROR}
+_LEAST_PASS_NS = 1_000_000_000
+"""How long a file that loops lasts at least."""
 _UNIX_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -187,6 +189,11 @@ class StreamRunner:
             raise SourceError(msg, reason=Reason.CORRUPT.value, fatal=True)
         if self._lossless or not self._options.loop:
             self._move(State.ENDED, Reason.EOF)
+            return
+        # Each beginning is an event: a still picture would make hundreds a second.
+        left_ns = _LEAST_PASS_NS - (self._clock.mono_ns() - started_ns)
+        if left_ns > 0:
+            self._clock.wait(self._stop, left_ns / 1e9)
 
     def _begin(self, info: ConnectionInfo) -> None:
         """The first picture of a connection: a new epoch, unless it is the first of all."""

@@ -118,6 +118,8 @@ def test_with_the_token_everything_is_served_and_health_without() -> None:
             "/metrics": 200,
         }
         assert client.get("/unknown", headers=given).status_code == 404
+        assert client.get("/status", headers={"Authorization": f"bearer {TOKEN}"}).status_code == 200
+        assert client.get("/status", headers={"Authorization": f"Basic {TOKEN}"}).status_code == 401
 
 
 # ── starting and ending ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -105,7 +105,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], object]]] = {
     "parked": ("parked", _integer(0, 3)),
     "seed": ("seed", _integer(0, 2**53)),
     "size": ("size_wh", read_size),
-    "fps": ("fps", _number(0, 120, open_low=True)),
+    "fps": ("fps", _number(0.01, 120)),
     "seconds": ("seconds", _number(0, 604800, open_low=True)),
     "time": ("time", _time),
     "night": ("time", _night),
