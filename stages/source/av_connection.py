@@ -31,12 +31,18 @@ if TYPE_CHECKING:
     from stages.source.av_gpu import GpuDecoding
 
 # A demuxer that gives pictures one by one without any time of theirs: arrival is their media time.
-_UNTIMED = frozenset({"mpjpeg", "mjpeg"})
+_UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc"})
+# Of a file of that kind the pictures are counted, at the rate that it declares.
+_BARE = frozenset({"h264", "hevc"})
+_USUAL_FPS = 25.0
 _ARRIVAL_TIME_BASE = Fraction(1, 1_000_000)
 # Pictures that a decoder may hold back (16 is H.264's and H.265's limit), and as many again for threads and damage.
 _REMEMBERED_PACKETS = 64
 # So many packets in a row that give no picture, for `read_timeout_s`: the stream is not what it was when opened.
 _USELESS_PACKETS = 25
+# How long packets may come without an error and without a picture: the longest usual distance of key frames, and with
+# `decode: nonkey` that of cameras that save bits. A guess; a stream without any key frame looks like this, too.
+_NO_PICTURE_S = {"all": 30.0, "nonkey": 300.0}
 # A decoder that lacks memory for a picture takes more, and keeps it. While a camera's frames wait for the engine two of
 # them are away at most, so the first pictures of a connection are kept that long: its memory is then all there from the
 # start, and doesn't grow on the first busy evening.
@@ -76,6 +82,9 @@ class AvConnection:
         self._stop = stop
         self._local = is_local(options.url)
         self._untimed = not self._local and opened.container.format.name in _UNTIMED
+        bare = self._local and opened.container.format.name in _BARE
+        self._tick = 1 / Fraction(opened.info.fps or _USUAL_FPS).limit_denominator(1001) if bare else None
+        self._packets = self._pictures = 0
         self._time_base = av_compat.fraction(opened.video.time_base) or Fraction(1, 90_000)
         self._pacer = Pacer(clock, stop) if self._local and not options.is_file else None
         every_frame = not self._local and not self._untimed and options.decode == "all"
@@ -111,8 +120,11 @@ class AvConnection:
 
     def _packet(self, packet: Any, arrived_ns: int) -> Iterator[Decoded | Trouble]:
         when = packet.dts if packet.dts is not None else packet.pts
+        base = self._time_base
+        if self._tick is not None:
+            when, base, self._packets = self._packets, self._tick, self._packets + 1
         if self._pacer is not None and when is not None:
-            if not self._pacer.wait_until(int(when * self._time_base * 1_000_000_000)):
+            if not self._pacer.wait_until(int(when * base * 1_000_000_000)):
                 return
             arrived_ns = self._clock.mono_ns()
         if packet.pts is not None:
@@ -137,6 +149,8 @@ class AvConnection:
             return
         if packet.is_corrupt and not any(frame.is_corrupt for frame in frames):
             yield Trouble(kind="damaged", detail="marked as corrupt by its container")
+        if not frames:
+            self._check_pictures(arrived_ns)
         for frame in frames:
             # What arrived and could not be decoded leaves a gap, too, and is counted as damaged.
             lost = self._gaps.see(frame.pts) - self._useless if self._gaps and frame.pts is not None else 0
@@ -154,7 +168,9 @@ class AvConnection:
             mono_ns, rtcp_wall_ns = self._arrivals.pop(pts, (arrived_ns, None))
         elif self._local:  # AVI and the like know decoding times only
             pts = frame.dts
-        if self._untimed:
+        if self._tick is not None:
+            pts, time_base, self._pictures = self._pictures, self._tick, self._pictures + 1
+        elif self._untimed:
             pts, time_base = (mono_ns - self._opened_ns) // 1000, _ARRIVAL_TIME_BASE
         return Decoded(
             pts=pts,
@@ -206,6 +222,12 @@ class AvConnection:
         limit_s = self._options.read_timeout_s
         if not self._local and (now_ns - self._last_picture_ns) / 1e9 > limit_s and not self._useless:
             raise source_error(Reason.STALL, f"no video for {limit_s:g} s (limit {limit_s:g} s)")
+
+    def _check_pictures(self, now_ns: int) -> None:
+        """A decoder may wait for a key frame that never comes, without a word."""
+        limit_s = max(self._options.read_timeout_s, _NO_PICTURE_S[self._options.decode])
+        if not self._local and (now_ns - self._last_picture_ns) / 1e9 > limit_s:
+            raise source_error(Reason.STALL, f"packets come, but no picture for {limit_s:g} s: no key frame?")
 
     def _check_useless(self, now_ns: int) -> None:
         if self._local or self._useless < _USELESS_PACKETS:

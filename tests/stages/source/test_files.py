@@ -4,6 +4,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,24 @@ def test_a_file_of_a_phone_is_turned_upright(tmp_path: Path) -> None:
     assert isinstance(turned, YuvPlanes)
     assert isinstance(upright, YuvPlanes)
     assert np.array_equal(turned.y, np.rot90(upright.y, -1))  # clockwise, as a player shows it
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_bare_bitstream_is_counted_at_its_rate(tmp_path: Path, codec: str) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", frames=30, codec=codec)
+    kind = {"libx264": "h264", "libx265": "hevc"}[codec]
+    with av.open(str(clip)) as source, av.open(str(tmp_path / f"bare.{kind}"), "w", format=kind) as bare:
+        stream = bare.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                bare.mux(packet)
+
+    items = pictures(tmp_path / f"bare.{kind}")
+
+    assert numbers(items) == list(range(30))
+    assert [item.pts for item in items] == list(range(30))
+    assert {item.time_base for item in items} == {Fraction(1, 25)}
 
 
 def test_file_says_what_it_is(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.clock import SystemClock
 from stages.options import StreamOptions, TlsOptions
+from stages.source import av_connection
 from stages.source.probe import probe
 from stages.types import ClockKind, Reason, State
 from tests.support.media import read_number
@@ -112,6 +113,17 @@ def test_nonkey_gives_key_frames_only(camera: RtspServer) -> None:
     with RunningStream(camera.url("gate"), decode="nonkey") as stream:
         stream.intake.wait_frames(6)
     assert {read_number(frame.picture) % 10 for frame in stream.intake.frames} == {0}
+
+
+def test_packets_without_a_picture_are_no_life_sign(
+    rtsp_server: RtspServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(av_connection._NO_PICTURE_S, "nonkey", 0.2)
+    rtsp_server.mount("gate", painted_units(tmp_path, "rare", frames=400, gop=400), fps=FPS)
+    with RunningStream(rtsp_server.url("gate"), decode="nonkey", read_timeout_s=0.3) as stream:
+        change = stream.intake.wait_state(State.WAITING)
+    assert change.reason is Reason.STALL
+    assert "packets come, but no picture" in change.detail
 
 
 def test_probe_tells_codec_and_size(camera: RtspServer) -> None:
