@@ -27,6 +27,7 @@ from stages.source.ffmpeg_options import MAX_PIXELS, ffmpeg_options
 from stages.types import Clock, Reason
 from vedette.secrets import SecretUrl
 
+_LARGE_PIXELS = 4_000_000
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -109,9 +110,11 @@ def _find_video(container: av.container.InputContainer, options: StreamOptions, 
         # take no surface of the decoder; and with more of those than 32, as FFmpeg warns, there may be no decoder at
         # all (it asks for references + reordered pictures + 5).
         context.thread_type, context.thread_count = "SLICE", 1
-    elif options.is_file:
+    elif options.is_file or context.width * context.height > _LARGE_PIXELS:
         # One file, two cores: frame threads decode 1.55 times as fast as one; slice threads gain nothing on a
         # single-slice stream (FACTS). A camera has one thread: many cameras share the cores, and it adds no latency.
+        # But one thread cannot keep up with 4K at 30 fps, and who falls behind does so without end: there a second
+        # one is worth the picture that it is later.
         context.thread_type, context.thread_count = "FRAME", 2
     else:
         context.thread_type, context.thread_count = "SLICE", 1

@@ -13,6 +13,7 @@ import pytest
 from pipeline.clock import SystemClock
 from stages.options import StreamOptions, TlsOptions
 from stages.source import av_connection
+from stages.source.av_open import open_input
 from stages.source.probe import probe
 from stages.types import ClockKind, Reason, State
 from tests.support.media import read_number
@@ -113,6 +114,19 @@ def test_nonkey_gives_key_frames_only(camera: RtspServer) -> None:
     with RunningStream(camera.url("gate"), decode="nonkey") as stream:
         stream.intake.wait_frames(6)
     assert {read_number(frame.picture) % 10 for frame in stream.intake.frames} == {0}
+
+
+def test_a_large_camera_is_decoded_by_two_threads_in_order(camera: RtspServer, tmp_path: Path) -> None:
+    camera.mount("large", painted_units(tmp_path, "large", frames=20, size_wh=(2720, 1530)), fps=10)
+    threads = {}
+    for name in ("gate", "large"):
+        opened = open_input(StreamOptions(id="cam", url=camera.url(name)), SystemClock())
+        threads[name] = opened.video.codec_context.thread_count
+        opened.container.close()
+    assert threads == {"gate": 1, "large": 2}
+    with RunningStream(camera.url("large")) as stream:
+        stream.intake.wait_frames(10)
+    assert follows([read_number(frame.picture) for frame in stream.intake.frames], 20)
 
 
 def test_packets_without_a_picture_are_no_life_sign(
