@@ -27,6 +27,7 @@ from stages.source.ffmpeg_options import MAX_PIXELS, ffmpeg_options
 from stages.types import Clock, Reason
 from vedette.secrets import SecretUrl
 
+# Between 1080p (2 million), which one thread decodes with ease, and 4K (8 million), which it cannot at 30 fps.
 _LARGE_PIXELS = 4_000_000
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Each module has `register(subparsers)`, which adds its parser and sets `run` to a function of the parsed arguments
 # that returns the exit status. The modules import nothing heavy until they run.
 COMMANDS = ("run", "check", "tail", "annotate", "synth", "bench", "model", "demo")
+_OWN_SIGTERM = ("run", "demo")
 
 EXIT_UNWRITTEN = 1  # as other tools have it for a full disk behind standard output
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
@@ -221,8 +222,10 @@ def entry(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> N
     of the interpreter, which aborts the process («terminate called without an active exception», exit status 134).
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    if words and words[0] in COMMANDS:  # `run` and `demo` have handlers of their own as soon as they can
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half made is taken away, as after ^C
+    # What is half made is taken away, as after ^C. `run` and `demo` have handlers of their own once they are loaded;
+    # till then SIGTERM may end them as ever, but for the first process of a container, which it would not reach.
+    if words and words[0] in COMMANDS and (words[0] not in _OWN_SIGTERM or os.getpid() == 1):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without our arrows and dots gets question marks
     status = main(words, clock=clock)
